@@ -1,0 +1,45 @@
+"""What the loop tells whoever watches. Watching never changes the study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tuner.domain.space import Configuration
+from tuner.domain.trial import Purpose, Trial
+
+Phase = Literal["deploy", "load", "teardown", "append"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOpened:
+    """`trials_before` were already in the history: more than none means that this is a resume."""
+
+    study: str
+    space_size: int
+    trials_before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted:
+    number: int
+    purpose: Purpose
+    configuration: Configuration
+    phase: Phase
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeated:
+    """A measurement or deployment is tried again, and why."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFinished:
+    trial: Trial
+
+
+Event = StudyOpened | PhaseStarted | Repeated | TrialFinished

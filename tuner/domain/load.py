@@ -1,0 +1,74 @@
+"""What load a study sends, and what came back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Arrivals = Literal["constant", "poisson"]
+PayloadKind = Literal["image", "random"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """How request bodies are made: `count` distinct ones, serialised before the clock starts.
+
+    `shape` (without the batch dimension) replaces the model's own where that has free dimensions.
+    """
+
+    kind: PayloadKind = "random"
+    shape: tuple[int, ...] | None = None
+    count: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProfile:
+    """Open-loop load on one deployment: when requests are due does not depend on the answers."""
+
+    arrivals: Arrivals
+    offered_rps: float
+    warmup_s: float
+    window_s: float
+    timeout_s: float
+    payload: Payload
+    seed: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.warmup_s + self.window_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """One entry per request, in order of its intended start; seconds since the start of the load.
+
+    A request that failed or was never answered has `ok` False and the time we gave up as `done_s`; one that the
+    generator never sent has an infinite `sent_s`.
+    """
+
+    intended_s: tuple[float, ...]
+    sent_s: tuple[float, ...]
+    done_s: tuple[float, ...]
+    ok: tuple[bool, ...]
+
+    def __len__(self) -> int:
+        return len(self.intended_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorHealth:
+    """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process."""
+
+    cpu_ratio: float
+    cpu_ms_per_request: float
+    workers_lost: int
+    first_error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRun:
+    """Everything one call of a load generator yields; complete before the server goes away."""
+
+    profile: LoadProfile
+    samples: Samples
+    generator: GeneratorHealth

@@ -1,0 +1,1 @@
+"""Optimizers: each answers `suggest(history, pending)` for one search problem."""
