@@ -182,7 +182,7 @@ def _finite(value: float) -> float | None:
 
 
 def _counts(history: Sequence[Trial]) -> TrialCounts:
-    def having(kind: type[Measured] | type[Infeasible] | type[Failed]) -> int:
+    def having(kind: type[Measured | Infeasible | Failed]) -> int:
         return sum(isinstance(trial.outcome, kind) for trial in history)
 
     return TrialCounts(
