@@ -19,9 +19,7 @@ def command_arguments(configuration: Configuration, *, reserved: Collection[str]
 
 
 def _settings(configuration: Configuration, prefix: str, reserved: Collection[str]) -> dict[str, str]:
-    found = {
-        knob.removeprefix(prefix): str(value) for knob, value in configuration.settings if knob.startswith(prefix)
-    }
+    found = {knob.removeprefix(prefix): str(value) for knob, value in configuration.settings if knob.startswith(prefix)}
     for name in found:
         if name in reserved:
             raise UsageError(f"{prefix}{name} is set by the runner itself", hint=f"leave {prefix}{name} out")
