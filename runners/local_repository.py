@@ -31,6 +31,11 @@ class ServedModel(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What this model asks of the server's command line."""
+        ...
+
     def lay_out(self, configuration: Configuration, repository: Path) -> None:
         """Write the repository for one configuration. Raises InfeasibleConfiguration, UsageError."""
         ...
@@ -43,6 +48,8 @@ class OnnxFile:
     name: str
     path: Path
     signature: ModelSignature
+    # Our config.pbtxt is complete; letting Triton complete it would start the model once more, a second or two.
+    arguments: tuple[str, ...] = ("--disable-auto-complete-config",)
 
     def lay_out(self, configuration: Configuration, repository: Path) -> None:
         version = repository / self.name / "1"
@@ -65,6 +72,7 @@ class ReadyRepository:
 
     name: str
     folder: Path
+    arguments: tuple[str, ...] = ()
 
     def lay_out(self, configuration: Configuration, repository: Path) -> None:
         shutil.copytree(self.folder, repository)

@@ -104,6 +104,7 @@ class LocalRunner:
         plan = ServerPlan(
             key=key,
             model_name=self._model.name,
+            model_arguments=self._model.arguments,
             configuration=configuration,
             placement=placement,
             cgroups=cgroups,

@@ -44,6 +44,7 @@ class ServerPlan:
 
     key: str
     model_name: str
+    model_arguments: tuple[str, ...]
     configuration: Configuration
     placement: Placement
     cgroups: CgroupPlan | None
@@ -93,6 +94,7 @@ def server_argv(plan: ServerPlan, environment: ServerEnvironment, ports: Ports) 
         f"--metrics-port={ports.metrics}",
         "--allow-gpu-metrics=false",
         "--exit-timeout-secs=2",
+        *plan.model_arguments,
         *command_arguments(plan.configuration, reserved=OWN_ARGUMENTS),
     ]
 
