@@ -147,9 +147,8 @@ def _counted(before: Telemetry, plan: ServicePlan, served: Served, until_s: floa
     """
     batches = [batch for batch in served.batches if batch.end_s <= until_s]
     finished = sum(batch.size for batch in batches)
-    waited_s = (
-        batch.start_s - ready for batch in batches for ready in served.ready_s[batch.first : batch.first + batch.size]
-    )
+    started_s = math.fsum(batch.start_s * batch.size for batch in batches)
+    queued_s = math.fsum(ready for b in batches for ready in served.ready_s[b.first : b.first + b.size])
     batch_cpu_s = math.fsum(batch.work_s for batch in batches) if plan.batches_on_cpu else 0.0
     item_cpu_s = math.fsum(w for w, ready in zip(served.item_work_s, served.ready_s, strict=True) if ready <= until_s)
     return replace(
