@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from tuner.domain.errors import UsageError
 from tuner.domain.spec import StudySpec
@@ -17,16 +18,16 @@ SCHEMA_VERSION = 1
 
 @cache
 def _trial_adapter() -> TypeAdapter[Trial]:
-    return TypeAdapter(Trial, config=ConfigDict(ser_json_inf_nan="strings"))
+    return TypeAdapter(Trial)
 
 
 @cache
 def _spec_adapter() -> TypeAdapter[StudySpec]:
-    return TypeAdapter(StudySpec, config=ConfigDict(ser_json_inf_nan="strings"))
+    return TypeAdapter(StudySpec)
 
 
 def trial_to_json(trial: Trial) -> str:
-    return _wrap(_trial_adapter().dump_json(trial))
+    return _wrap(to_json(trial, inf_nan_mode="strings"))
 
 
 def trial_from_json(text: str) -> Trial:
@@ -38,7 +39,7 @@ def trial_from_json(text: str) -> Trial:
 
 
 def spec_to_json(spec: StudySpec) -> str:
-    return _wrap(_spec_adapter().dump_json(spec))
+    return _wrap(to_json(spec, inf_nan_mode="strings"))
 
 
 def spec_from_json(text: str) -> StudySpec:
