@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from runners.local_environment import ServerEnvironment
+from runners.server_environment import ServerEnvironment
 from runners.triton_config_text import patch_config_pbtxt
 from tuner.domain.deployment import ModelRef, TensorSpec
 from tuner.domain.errors import UsageError

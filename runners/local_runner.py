@@ -15,7 +15,7 @@ from runners.cgroup_plan import GIB, Limits
 from runners.cpu_placement import place
 from runners.deployment_registry import RegistryEntry, write_entry
 from runners.leftovers import reclaim, remove, shared_memory_prefix
-from runners.local_environment import ServerEnvironment
+from runners.server_environment import ServerEnvironment
 from runners.local_knobs import refuse_unknown_knobs
 from runners.local_repository import ServedModel
 from runners.local_server import LocalServer, ServerPlan
@@ -136,7 +136,7 @@ class LocalRunner:
         inputs, batched = server.http.inputs(self._model.name)
         return Deployment(
             deployment_id=deployment_id,
-            endpoint=f"{server.http.host}:{server.http.port}",
+            endpoint=f"http://{server.http.host}:{server.http.port}",
             model_name=self._model.name,
             inputs=inputs,
             batched=batched,
