@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import IO, Self, cast
@@ -24,20 +23,28 @@ READ_BYTES = 65536
 
 
 class Child:
-    """One load-generator process in a session of its own, with a private folder; gone when the `with` block ends."""
+    """One load-generator process in a session of its own; gone when the `with` block ends, or when we die.
+
+    Its errors and its samples go into files without a name, so that even SIGKILL leaves nothing behind on the disk.
+    """
 
     def __init__(self) -> None:
-        """Start it. It loads its libraries, then waits to be told a plan; it ends when we do."""
-        self._folder = tempfile.TemporaryDirectory(prefix="servetune-load-")
-        self._stderr_path = Path(self._folder.name) / "stderr"
-        with self._stderr_path.open("wb") as stderr:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-                [sys.executable, "-P", "-m", "load_profiles.locust_child", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                start_new_session=True,
-            )
+        """It loads its libraries, then waits for its plan. Raises TransientFailure if it cannot be started."""
+        with contextlib.ExitStack() as files:
+            self._errors = files.enter_context(tempfile.TemporaryFile())
+            self._result = files.enter_context(tempfile.TemporaryFile())
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+                    [sys.executable, "-P", "-m", "load_profiles.locust_child", str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    pass_fds=[self._result.fileno()],
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise TransientFailure(f"the load generator cannot be started: {error}") from error
+            self._files = files.pop_all()
         self._plan_pipe = cast(IO[bytes], self._process.stdin)  # PIPE was asked for, so neither is None
         self._message_pipe = cast(IO[bytes], self._process.stdout)
 
@@ -50,8 +57,14 @@ class Child:
         self.end()
 
     @property
-    def result_path(self) -> Path:
-        return Path(self._folder.name) / "samples"
+    def result_descriptor(self) -> int:
+        """Where the child, which inherits it under the same number, writes its result."""
+        return self._result.fileno()
+
+    def result(self) -> bytes:
+        """What the child wrote there."""
+        self._result.seek(0)
+        return self._result.read()
 
     @property
     def alive(self) -> bool:
@@ -91,18 +104,19 @@ class Child:
 
     def failure(self, message: str) -> TransientFailure:
         """The error to raise, with the last lines the child wrote on stderr."""
-        lines = self._stderr_path.read_text(errors="replace").splitlines()[-STDERR_LINES:]
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()[-STDERR_LINES:]
         return TransientFailure("\n".join([message, *lines]))
 
     def end(self) -> None:
-        """Kill it and everything it started, close the pipes, remove the folder. May be called again."""
+        """Kill it and everything it started, close the pipes and files. May be called again."""
         if self.alive:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._message_pipe.close()
         with contextlib.suppress(BrokenPipeError):  # what it did not read is lost, as intended
             self._plan_pipe.close()
-        self._folder.cleanup()
+        self._files.close()
 
 
 def _status(code: int) -> str:

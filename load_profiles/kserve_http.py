@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from tritonclient.http import InferenceServerClient, InferInput
 
@@ -25,7 +26,7 @@ def serialise(*, model_name: str, host: str, specs: Sequence[TensorSpec], tensor
         inputs.append(entry)
     body, json_bytes = InferenceServerClient.generate_request_body(inputs)
     head = (
-        f"POST /v2/models/{model_name}/infer HTTP/1.1\r\n"
+        f"POST /v2/models/{quote(model_name, safe='')}/infer HTTP/1.1\r\n"
         f"Host: {host}\r\n"
         "Content-Type: application/octet-stream\r\n"
         f"Inference-Header-Content-Length: {json_bytes}\r\n"

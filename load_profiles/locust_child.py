@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import resource
 import sys
-from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
 
 from load_profiles.connections import resolve
 from load_profiles.locust_run import LocustRun
 from load_profiles.open_loop import Effort, OpenLoop
+from load_profiles.packed_samples import pack
 from load_profiles.parent_death import end_with_parent, wake_precisely
 from load_profiles.payload_shapes import sent_tensors
 from load_profiles.payloads import tensors
 from load_profiles.plan import LoadPlan
 from load_profiles.recording import Recording
-from load_profiles.result_file import write_result
 from load_profiles.running_latencies import RunningLatencies
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.load import GeneratorHealth
@@ -36,8 +36,11 @@ STDIN = 0
 
 
 def main() -> None:
+    """Load everything, wait for the plan, carry it out."""
     end_with_parent(int(sys.argv[1]))
     run = LocustRun()
+    # Not at the top: tritonclient brings gevent along, which locust has to patch first.
+    importlib.import_module("load_profiles.kserve_http")
     _tell(event="loaded")
     line = sys.stdin.readline()
     if line:
@@ -65,19 +68,20 @@ def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
         workers_lost=0,
         first_error=recording.first_error,
     )
-    write_result(Path(plan.result_path), recording, health)
+    with os.fdopen(plan.result_descriptor, "wb") as result:
+        result.write(pack(recording, health))
     _tell(event="finished")
 
 
 def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
-    # Imported late: tritonclient brings gevent along, which locust has to patch first.
     from load_profiles.kserve_http import AnswerCheck, serialise
 
     address = urlsplit(plan.endpoint)
     specs = sent_tensors(plan.inputs, plan.profile.payload, batched=plan.batched)
     bodies = tensors(plan.inputs, plan.profile.payload, batched=plan.batched, seed=plan.profile.seed)
     messages = [
-        serialise(model_name=plan.model_name, host=address.netloc, specs=specs, tensors=body) for body in bodies
+        serialise(model_name=plan.model_name, host=address.netloc.rpartition("@")[2], specs=specs, tensors=body)
+        for body in bodies
     ]
     return OpenLoop(
         address=resolve(address.hostname or "", address.port or 80),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from types import TracebackType
+from typing import Self
 from urllib.parse import urlsplit
 
 from load_profiles.child import Child
+from load_profiles.packed_samples import unpack
 from load_profiles.payload_shapes import sent_tensors
 from load_profiles.plan import LoadPlan
-from load_profiles.result_file import read_result
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import UsageError
@@ -38,16 +41,46 @@ def ignore_progress(_progress: LoadProgress) -> None:
 
 
 class LocustLoadGenerator:
-    """`LoadGenerator` over HTTP (KServe v2, binary tensors), open loop."""
+    """`LoadGenerator` over HTTP (KServe v2, binary tensors), open loop.
+
+    Used in a `with` block it keeps one child ahead: that loads its libraries (over a second) while the next server
+    comes up, and not while a server waits for its load.
+    """
 
     def __init__(self, on_progress: Callable[[LoadProgress], None] = ignore_progress) -> None:
         self._on_progress = on_progress
+        self._keeps_ahead = False
+        self._ahead: deque[Child] = deque()
+
+    def __enter__(self) -> Self:
+        self._keeps_ahead = True
+        self._ahead.append(Child())
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._keeps_ahead = False
+        while self._ahead:
+            self._ahead.pop().end()
 
     def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         """Complete before return. Raises UsageError if nothing can be sent, TransientFailure if the child broke."""
         _refuse_what_cannot_be_sent(deployment, profile)
-        with Child() as child:
-            return self._drive(child, deployment, profile)
+        with self._child() as child:
+            run = self._drive(child, deployment, profile)
+        if self._keeps_ahead:
+            self._ahead.append(Child())
+        return run
+
+    def _child(self) -> Child:
+        """One that was started ahead, if it still lives, else a new one."""
+        while self._ahead:
+            child = self._ahead.popleft()
+            if child.alive:
+                return child
+            child.end()
+        return Child()
 
     def _drive(self, child: Child, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         intended_s = intended_starts_s(profile)
@@ -62,7 +95,7 @@ class LocustLoadGenerator:
                 case _:
                     pass
         child.await_exit(until_s=until_s)
-        samples, health = read_result(child.result_path, intended_s)
+        samples, health = unpack(child.result(), intended_s)
         return LoadRun(profile=profile, samples=samples, generator=health)
 
 
@@ -81,5 +114,5 @@ def _plan(child: Child, deployment: Deployment, profile: LoadProfile) -> LoadPla
         batched=deployment.batched,
         profile=profile,
         cpus=deployment.generator_cpus,
-        result_path=str(child.result_path),
+        result_descriptor=child.result_descriptor,
     )

@@ -99,9 +99,9 @@ class OpenLoop:
         if wait_s > SPARE_TIME_S:
             self._spare_time()
             wait_s = self._until_next() - self._now_s()
-        if wait_s > 0.0:
-            # epoll's own time limit is in whole milliseconds, rounded up: as late as that every send would be.
-            select((self._epoll,), (), (), min(wait_s, LONGEST_WAIT_S))
+        # epoll's own time limit is in whole milliseconds, rounded up: as late as that every send would be.
+        if wait_s > 0.0 and not select((self._epoll,), (), (), min(wait_s, LONGEST_WAIT_S))[0]:
+            return
         for descriptor, events in self._epoll.poll(0):
             self._react(descriptor, events)
 

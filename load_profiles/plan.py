@@ -12,7 +12,7 @@ from tuner.domain.load import LoadProfile, Payload
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """One run of load: where to, what, when, on which cores, and into which file the samples go."""
+    """One run of load: where to, what, when, on which cores, and into which open file the samples go."""
 
     endpoint: str
     model_name: str
@@ -20,7 +20,7 @@ class LoadPlan:
     batched: bool
     profile: LoadProfile
     cpus: tuple[int, ...]
-    result_path: str
+    result_descriptor: int
 
     def to_json(self) -> str:
         """One line, without a line end."""
