@@ -59,7 +59,7 @@ def default_price_book() -> str:
 
 
 def load_price_book(path: Path, *, currency: str, term: Term, file: str | None = None) -> PriceBook:
-    """All prices of a file, in `currency`. Raises SpecError with every problem found, UsageError if it is unreadable."""
+    """All prices of a file, in `currency`. Raises SpecError with every problem, UsageError if it is unreadable."""
     return parse_price_book(read_text(path), currency=currency, term=term, file=file or str(path))
 
 

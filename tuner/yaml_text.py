@@ -209,20 +209,24 @@ class _Reading:
             items.append(self._node(event, events, depth + 1))
         return ListNode(mark=_mark(start), items=tuple(items))
 
-    def _map(self, start: Event, events: Iterator[Event], depth: int) -> MapNode:
+    def _map(self, opening: Event, events: Iterator[Event], depth: int) -> MapNode:
         entries: dict[str, tuple[ScalarNode, Node]] = {}
         for event in events:
             if isinstance(event, MappingEndEvent):
                 break
             key = self._key(event, events, depth)
-            value = self._node(next(events), events, depth + 1)
+            start = next(events)
+            value = self._node(start, events, depth + 1)
+            if isinstance(start, ScalarEvent) and start.value == "" and start.style is None:
+                # Nothing is written after the key: point at the key, not at whatever comes next.
+                value = ScalarNode(mark=key.mark, value=None)
             earlier = entries.get(str(key.value))
             if earlier is None:
                 entries[str(key.value)] = (key, value)
             else:
                 line = earlier[0].mark.line
                 self._add(key.mark, f"duplicate key '{key.value}'", f"the first one is on line {line}")
-        return MapNode(mark=_mark(start), entries=tuple(entries.values()))
+        return MapNode(mark=_mark(opening), entries=tuple(entries.values()))
 
     def _key(self, event: Event, events: Iterator[Event], depth: int) -> ScalarNode:
         node = self._node(event, events, depth + 1)
@@ -301,7 +305,7 @@ _WORDS_OF_YAML_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "fal
 def to_yaml(data: Plain) -> str:
     """Block-style text that YAML 1.1 and 1.2 readers read alike: text that either could misread is quoted."""
     door = YAML(typ="safe", pure=True)
-    door.default_flow_style = False
+    door.default_flow_style = False  # type: ignore[assignment] - the library declares it as always None
     door.width = 120
     door.sort_base_mapping_type_on_output = False
     door.representer.add_representer(str, _represent_text)
