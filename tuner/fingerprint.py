@@ -13,9 +13,9 @@ from tuner.domain.spec import StudySpec
 
 
 def fingerprint(spec: StudySpec) -> str:
-    """SHA-256 over everything but the study's name, its budget, and where its files lie."""
+    """SHA-256 (64 hex digits) over everything but the study's name, its budget, and where its files lie."""
     text = json.dumps(_comparable(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differing_part(one: StudySpec, other: StudySpec) -> str:

@@ -87,6 +87,14 @@ def _footprint_is_not_tuned(draft: StudyDraft) -> Iterator[Finding]:
         yield Finding(("footprint", name), f"{name} is a knob as well", "keep one of the two", at_key=True)
 
 
+def _cores_are_known(draft: StudyDraft) -> Iterator[Finding]:
+    if draft.footprint is None or draft.knobs is None:
+        return
+    if draft.knobs.cpu_cores is None and draft.footprint.cpu_cores is None:
+        hint = "add cpu_cores to knobs, or to footprint if it is not tuned"
+        yield Finding(("knobs",), "nothing says how many cores a replica has, so it has no cost", hint, at_key=True)
+
+
 def _share_of_a_gpu(draft: StudyDraft) -> Iterator[Finding]:
     if draft.footprint is None or draft.knobs is None or draft.knobs.gpu_type or draft.footprint.gpu_type:
         return
@@ -176,6 +184,7 @@ _CHECKS: tuple[Check, ...] = (
     _space_size,
     _preferred_batches_fit,
     _footprint_is_not_tuned,
+    _cores_are_known,
     _share_of_a_gpu,
     _indicators_once,
     _window_holds_requests,

@@ -305,7 +305,7 @@ _WORDS_OF_YAML_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "fal
 def to_yaml(data: Plain) -> str:
     """Block-style text that YAML 1.1 and 1.2 readers read alike: text that either could misread is quoted."""
     door = YAML(typ="safe", pure=True)
-    door.default_flow_style = False  # type: ignore[assignment] - the library declares it as always None
+    door.default_flow_style = False  # type: ignore[assignment]  # declared as always None
     door.width = 120
     door.sort_base_mapping_type_on_output = False
     door.representer.add_representer(str, _represent_text)
