@@ -31,13 +31,13 @@ class Ruling(StrEnum):
     UNPROVEN = "not proven"
     TOO_SLOW = "too slow in screening"
     CANNOT_SERVE = "cannot serve"
-    UNKNOWN = "unknown: the machine failed"
+    UNKNOWN = "machine failed"
     PLAUSIBLE = "plausible in screening"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
-    """One configuration at the replica count that says most about it."""
+    """One configuration at the replica count that says most about it; `line` tells what differs from the answer."""
 
     trial: int
     line: str
@@ -80,7 +80,7 @@ def cheaper_than(
     for trial in trials:
         if trial.configuration == own or trial.unit_cost_per_hour >= limit:
             continue
-        alternative = _judged(spec, trials, trial, limit, rounding)
+        alternative = _judged(spec, trials, trial, bought, rounding)
         known = found.get(trial.configuration)
         if known is None or known.ruling is Ruling.UNKNOWN:
             found[trial.configuration] = alternative
@@ -122,7 +122,7 @@ def _screened(
     cost = level.replicas * trial.unit_cost_per_hour
     return Alternative(
         trial=trial.number,
-        line=one_line(trial.configuration),
+        line=one_line(trial.configuration, beside=bought.configuration),
         replicas=level.replicas,
         cost_per_hour=rounding.per_hour(cost),
         difference=difference_text(cost, bought.cost_per_hour),
@@ -157,14 +157,18 @@ def _decisive(tallies: Sequence[Tally], main: Slo | None) -> Tally | None:
     return next((tally for tally in looked_at if tally.slo == main), looked_at[0] if looked_at else None)
 
 
-def _judged(spec: StudySpec, trials: Sequence[Trial], trial: Trial, limit: float, rounding: Rounding) -> Alternative:
+def _judged(
+    spec: StudySpec, trials: Sequence[Trial], trial: Trial, bought: domain.Candidate | None, rounding: Rounding
+) -> Alternative:
+    limit = math.inf if bought is None else bought.cost_per_hour
     replicas, ruling, why = _ruling(spec, trials, trial, limit, rounding)
+    cost = replicas * trial.unit_cost_per_hour
     return Alternative(
         trial=trial.number,
-        line=one_line(trial.configuration),
+        line=one_line(trial.configuration, beside=None if bought is None else bought.configuration),
         replicas=replicas,
-        cost_per_hour=rounding.per_hour(replicas * trial.unit_cost_per_hour),
-        difference="" if math.isinf(limit) else difference_text(replicas * trial.unit_cost_per_hour, limit),
+        cost_per_hour=rounding.per_hour(cost),
+        difference="" if bought is None else difference_text(cost, limit),
         ruling=ruling,
         why=why,
     )

@@ -46,6 +46,10 @@ class Purchase:
     unit_cost_per_hour: Quantity
     cost_per_hour: Quantity
     cost_per_month: Quantity
+    wanted_rps: Quantity
+    tested_rps: Quantity
+    tested_rps_per_replica: Quantity
+    headroom: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +153,7 @@ def _from_evidence(
         headline=_headline(spec, candidate, rounding, state),
         explanation=sentence(reason),
         candidate=candidate,
-        purchase=purchase_of(candidate, rounding),
+        purchase=purchase_of(spec, candidate, rounding),
         gauges=_gauges(spec, counts, rounding),
         objectives=tuple(_objective(tally, rounding) for tally in tallies),
         rests_on=_rests_on(spec, runs, proofs=len(evidence.runs)),
@@ -170,13 +174,17 @@ def _headline(spec: StudySpec, candidate: Candidate, rounding: Rounding, state: 
             return f"{replicas} may carry {load} for {cost}"
 
 
-def purchase_of(candidate: Candidate, rounding: Rounding) -> Purchase:
+def purchase_of(spec: StudySpec, candidate: Candidate, rounding: Rounding) -> Purchase:
     return Purchase(
         settings=settings_of(candidate.configuration),
         replicas=candidate.replicas,
         unit_cost_per_hour=rounding.per_hour(candidate.unit_cost_per_hour),
         cost_per_hour=rounding.per_hour(candidate.cost_per_hour),
         cost_per_month=rounding.per_month(candidate.cost_per_hour),
+        wanted_rps=rate(spec.load.target_rps),
+        tested_rps=rate(spec.required_rps),
+        tested_rps_per_replica=rate(spec.required_rps / candidate.replicas),
+        headroom=share(spec.headroom),
     )
 
 
@@ -201,8 +209,8 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
     if proofs == spec.confirm.repeats:
         where = count(proofs, "fresh deployment")
     requests = sum(run.requests for run in runs)
-    offered = rate(spec.required_rps).text
-    return f"{where}, {requests:,} requests, offered at {offered} rps in all ({share(spec.headroom)} headroom)"
+    offered = rate(runs[0].offered_rps).text
+    return f"{where}, {requests:,} requests at {offered} rps on each replica"
 
 
 def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, rounding: Rounding) -> Answer:
@@ -219,7 +227,7 @@ def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, 
         headline="No configuration tried meets the objectives",
         explanation=sentence(f"{reason}; the closest miss, trial {trial.number}, is shown here"),
         candidate=candidate,
-        purchase=purchase_of(candidate, rounding),
+        purchase=purchase_of(spec, candidate, rounding),
         gauges=_gauges(spec, measurement.counts, rounding),
         objectives=tuple(_objective(tally, rounding) for tally in measurement.tallies),
         rests_on=f"trial {trial.number}, {measurement.requests:,} requests "

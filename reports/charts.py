@@ -71,6 +71,7 @@ MARKERS = {
 LOG_FROM_RATIO = 8.0
 BARS_UP_TO = 120
 STRIP = 1.07
+LABEL_GAP = 12.5
 
 
 def drawing(name: DrawingName, report: StudyReport) -> str:
@@ -81,7 +82,7 @@ def drawing(name: DrawingName, report: StudyReport) -> str:
     buffer = io.StringIO()
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(WIDTH, HEIGHT))
+        figure = Figure(figsize=(WIDTH, HEIGHT), dpi=72)
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0.115, 0.155, 0.865, 0.685))
         DRAWINGS[name](axes, report)
@@ -100,9 +101,13 @@ def draw_latency(axes: Axes, report: StudyReport) -> None:
         if not _is_recommended(row, level, report):
             _mark(axes, level.offered_rps.raw, _capped(level.judged.raw, top), _standing(level), "other", size=5)
     own = [level for row, level in levels if _is_recommended(row, level, report)]
+    ends: list[tuple[float, float, str]] = []
     for marker, pick, label in _series(report):
         points = sorted((level.offered_rps.raw, _capped(pick(level), top)) for level in own)
-        _recommended_series(axes, points, marker, label)
+        if points:
+            _recommended_series(axes, points, marker, label)
+            ends.append((points[-1][0], points[-1][1], label))
+    _label_series(axes, ends)
     if own and report.axes.recommended_rps is not None:
         axes.axvline(report.axes.recommended_rps, color=QUIET, linewidth=0.8, linestyle=(0, (1, 3)), gid="mark-needed")
     _titles(axes, x="requests per second on one replica", y=f"{report.axes.percentile}, ms")
@@ -123,12 +128,9 @@ def _percentiles(level: LevelRow) -> tuple[float, float, float]:
 
 
 def _recommended_series(axes: Axes, points: Sequence[tuple[float, float]], marker: str, label: str) -> None:
-    if not points:
-        return
-    loads, values = [load for load, _ in points], [value for _, value in points]
     axes.plot(
-        loads,
-        values,
+        [load for load, _ in points],
+        [value for _, value in points],
         marker,
         color=ACCENT,
         markersize=6,
@@ -137,16 +139,24 @@ def _recommended_series(axes: Axes, points: Sequence[tuple[float, float]], marke
         gid=f"mark-recommended-{label}",
         zorder=5,
     )
-    highest = max(values)
-    axes.annotate(
-        label,
-        (max(loads), highest),
-        xytext=(9, 0),
-        textcoords="offset points",
-        va="center",
-        color=INK,
-        annotation_clip=False,
-    )
+
+
+def _label_series(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
+    """Names beside the last points, moved apart where they would cover each other."""
+    to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
+    lowest = -math.inf
+    for load, value, label in sorted(ends, key=lambda end: end[1]):
+        place = max(float(to_pixels((load, value))[1]), lowest + LABEL_GAP)
+        lowest = place
+        axes.annotate(
+            label,
+            (load, float(to_data((0.0, place))[1])),
+            xytext=(9, 0),
+            textcoords="offset points",
+            va="center",
+            color=INK,
+            annotation_clip=False,
+        )
 
 
 def draw_cost(axes: Axes, report: StudyReport) -> None:
@@ -296,11 +306,10 @@ def _latency_scale(axes: Axes, report: StudyReport, values: Iterable[float]) -> 
         axes.axhline(top, color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), gid="mark-no-answer")
         axes.annotate(
             "no answer",
-            (1, top),
+            (0, top),
             xycoords=("axes fraction", "data"),
-            xytext=(0, -4),
+            xytext=(4, -4),
             textcoords="offset points",
-            ha="right",
             va="top",
             fontsize=9.5,
         )
@@ -341,7 +350,7 @@ def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     air = (high - low) * 0.12 or high * 0.2
     set_limits(max(0.0, low - air), high + air)
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(_plain))
 
 

@@ -64,6 +64,8 @@ def progress_description(report: StudyReport) -> str:
     best = [row.best_so_far for row in report.trials if row.best_so_far is not None]
     if not best:
         return "No trial was plausible, so there is no lowest cost yet."
+    if best[0].text == best[-1].text:
+        return f"The lowest plausible cost was {best[0].text} {report.axes.currency} an hour from the first one on."
     return f"The lowest plausible cost fell from {best[0].text} to {best[-1].text} {report.axes.currency} an hour."
 
 

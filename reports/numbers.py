@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 HOURS_PER_MONTH = 730
 NO_ANSWER = "no answer"
-PERCENT_OF_LIMIT_SHOWN = 999
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ def seconds(duration_s: float) -> Quantity:
 def duration(duration_s: float) -> str:
     """Seconds as hours, minutes, seconds: `2 h 5 min`, `3 min 12 s`, `8.4 s`."""
     if duration_s < 60:
-        return f"{duration_s:.1f} s"
+        return f"{duration_s:.1f}{NO_BREAK}s"
     minutes, rest_s = divmod(round(duration_s), 60)
     if minutes < 60:
-        return f"{minutes} min {rest_s} s"
-    return f"{minutes // 60:,} h {minutes % 60} min"
+        return f"{minutes}{NO_BREAK}min {rest_s}{NO_BREAK}s"
+    return f"{minutes // 60:,}{NO_BREAK}h {minutes % 60}{NO_BREAK}min"
 
 
 def share(ratio: float) -> str:

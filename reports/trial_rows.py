@@ -50,7 +50,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelRow:
-    """One load level of one trial. `judged` is the percentile the study's main objective looks at."""
+    """One load level of one trial. `judged` is the percentile the study's main objective looks at.
+
+    `late` requests broke its limit, the `failed` ones among them; None where no latency is limited.
+    """
 
     replicas: int
     cost_per_hour: Quantity
@@ -61,7 +64,8 @@ class LevelRow:
     p99: Quantity
     judged: Quantity
     requests: int
-    broken: str
+    late: int | None
+    failed: int
     verdict: Verdict
     doubts: tuple[str, ...]
 
@@ -102,9 +106,11 @@ def settings_of(configuration: Configuration) -> tuple[Setting, ...]:
     )
 
 
-def one_line(configuration: Configuration) -> str:
-    """`cpu_cores 0.5 · max_batch_size 8`."""
-    return " · ".join(f"{setting.knob} {setting.value}" for setting in settings_of(configuration))
+def one_line(configuration: Configuration, *, beside: Configuration | None = None) -> str:
+    """`cpu_cores 0.5 · max_batch_size 8`; `beside` another configuration only what differs from it."""
+    known = set() if beside is None else set(settings_of(beside))
+    settings = [setting for setting in settings_of(configuration) if setting not in known]
+    return " · ".join(f"{setting.knob} {setting.value}" for setting in settings)
 
 
 def trial_rows(
@@ -130,6 +136,7 @@ def _row(
     best: float | None,
 ) -> TrialRow:
     levels = _levels(spec, trial, rounding)
+    shown = shown_level(trial.outcome) if isinstance(trial.outcome, Measured) else None
     return TrialRow(
         number=trial.number,
         role=_role(spec, trial),
@@ -138,7 +145,7 @@ def _row(
         settings=settings_of(trial.configuration),
         unit_cost_per_hour=rounding.per_hour(trial.unit_cost_per_hour),
         standing=standing_of(trial.outcome),
-        shown=_shown(levels),
+        shown=None if shown is None else _level_row(spec, shown, trial.unit_cost_per_hour, rounding),
         levels=levels,
         notes=_notes(trial.outcome),
         phases=trial.phases,
@@ -180,12 +187,9 @@ def standing_of(outcome: Outcome) -> Standing:
             assert_never(unreachable)
 
 
-def _shown(levels: Sequence[LevelRow]) -> LevelRow | None:
-    """The plausible level with the fewest replicas, else the level with the least load on each replica."""
-    plausible = [level for level in levels if level.verdict is not Verdict.FAIL]
-    if plausible:
-        return min(plausible, key=lambda level: level.replicas)
-    return max(levels, key=lambda level: level.replicas, default=None)
+def shown_level(outcome: Measured) -> Level | None:
+    """The plausible level, else the one with the least load on each replica."""
+    return outcome.plausible or max(outcome.levels, key=lambda level: level.replicas, default=None)
 
 
 def _levels(spec: StudySpec, trial: Trial, rounding: Rounding) -> tuple[LevelRow, ...]:
@@ -206,7 +210,8 @@ def _level_row(spec: StudySpec, level: Level, unit_cost: float, rounding: Roundi
         p99=rounding.latency(measurement.latency_ms.p99),
         judged=rounding.latency(_judged_ms(spec, measurement)),
         requests=measurement.requests,
-        broken=broken_text(measurement.tallies),
+        late=_late(spec, measurement),
+        failed=measurement.errors,
         verdict=level.verdict,
         doubts=tuple(DOUBT_TEXT[doubt] for doubt in measurement.doubts),
     )
@@ -220,6 +225,12 @@ def _judged_ms(spec: StudySpec, measurement: Measurement) -> float:
     return measurement.latency_ms.p99
 
 
+def _late(spec: StudySpec, measurement: Measurement) -> int | None:
+    """Requests over the main limit, failed ones included; None where no latency is limited."""
+    main = main_objective(spec.slos)
+    return next((tally.bad for tally in measurement.tallies if tally.slo == main), None)
+
+
 def broken_text(tallies: Sequence[Tally]) -> str:
     """How many requests broke which bound: `12 late of 1,250`, `12 late, 3 failed of 1,250`."""
     late = max((tally.bad for tally in tallies if tally.slo.indicator in PERCENT), default=0)
@@ -230,12 +241,13 @@ def broken_text(tallies: Sequence[Tally]) -> str:
 
 
 def _notes(outcome: Outcome) -> tuple[str, ...]:
-    """Why, in the words of whoever reported it."""
+    """Why, in the words of whoever reported it; of a measured trial, what to know about the level shown."""
     match outcome:
         case Infeasible(reason=text) | Failed(error=text):
             return (shortened(text, NOTE_LENGTH),)
-        case Measured(levels=levels):
-            return tuple(dict.fromkeys(note for level in levels for note in _measurement_notes(level.measurement)))
+        case Measured():
+            level = shown_level(outcome)
+            return () if level is None else tuple(_measurement_notes(level.measurement))
         case _ as unreachable:
             assert_never(unreachable)
 
