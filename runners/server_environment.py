@@ -150,14 +150,23 @@ def _install(venv: Path, requirements: Path, say: Callable[[str], None]) -> None
         steps = [[base, "-m", "venv", str(venv)], [python, "-m", "pip", "install", "--quiet", *flags]]
     for step in steps:
         say(f"running: {' '.join(step[:4])} ...")
-        _run(step)
+        _run(step, folder=venv.parent)
 
 
-def _run(command: list[str]) -> None:
-    """Raises InfrastructureError with what the command said."""
+def _run(command: list[str], *, folder: Path) -> None:
+    """Runs in `folder`: uv would heed the constraints of a project it is started in, our own above all.
+
+    Raises InfrastructureError with what the command said.
+    """
     try:
         subprocess.run(  # noqa: S603 - our own words and paths
-            command, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, stdin=subprocess.DEVNULL
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.CalledProcessError as error:
         said = "\n".join((error.stderr or error.stdout or "").splitlines()[-LAST_LINES:])

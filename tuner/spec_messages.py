@@ -114,7 +114,8 @@ def _unit_hint(path: Path, data: Mapping[str, Any]) -> str:
 def _parent(path: Path, data: Mapping[str, Any]) -> Mapping[str, object] | None:
     node: Any = data
     for step in path[:-1]:
-        if (isinstance(node, dict) and step in node) or (isinstance(node, list) and isinstance(step, int) and step < len(node)):
+        in_list = isinstance(node, list) and isinstance(step, int) and step < len(node)
+        if in_list or (isinstance(node, dict) and step in node):
             node = node[step]
         else:
             return None
