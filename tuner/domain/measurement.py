@@ -54,10 +54,15 @@ class LatencyMs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One window of load on one deployment. `requests` were due in the window; `achieved_rps` were answered well."""
+    """One window of load on one deployment.
+
+    `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
+    counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    """
 
     offered_rps: float
     achieved_rps: float
+    answered_rps: float
     window_s: float
     requests: int
     errors: int
@@ -74,6 +79,15 @@ class Measurement:
     @property
     def error_ratio(self) -> float:
         return self.errors / self.requests
+
+    @property
+    def carried_rps(self) -> float:
+        """What the server was seen to finish per second, by our answers or by its own count, whichever is more.
+
+        A server that is late with everything still works: its answers came after we had given up.
+        """
+        served = self.telemetry.inference_count or 0
+        return max(self.answered_rps, served / self.window_s)
 
     @property
     def spoiled(self) -> bool:
@@ -97,6 +111,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
     return Measurement(
         offered_rps=len(due) / profile.window_s,
         achieved_rps=(len(due) - errors) / profile.window_s,
+        answered_rps=_answered_in_window(run) / profile.window_s,
         window_s=profile.window_s,
         requests=len(due),
         errors=errors,
@@ -110,6 +125,12 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
     )
+
+
+def _answered_in_window(run: LoadRun) -> int:
+    first_s, last_s = run.profile.warmup_s, run.profile.duration_s
+    pairs = zip(run.samples.done_s, run.samples.ok, strict=True)
+    return sum(ok and first_s <= done_s < last_s for done_s, ok in pairs)
 
 
 def tally(slo: Slo, latencies_s: Sequence[float]) -> Tally:
