@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -61,13 +61,15 @@ STYLE: dict[RcKeyType, Any] = {
     "path.simplify": False,
 }
 # Marker shape and colour both tell what came of a trial, so that neither is needed alone.
-MARKERS = {
+Marker = tuple[str, str, bool]
+MARKERS: dict[Standing, Marker] = {
     Standing.PASSED: ("o", ACCENT, True),
     Standing.PLAUSIBLE: ("o", ACCENT, True),
     Standing.TOO_SLOW: ("v", MISS, False),
     Standing.CANNOT_SERVE: ("x", GREY, False),
     Standing.FAILED: ("s", GREY, False),
 }
+QUIET_MARKERS: dict[Standing, Marker] = {Standing.PLAUSIBLE: ("o", GREY, True)}
 LOG_FROM_RATIO = 8.0
 BARS_UP_TO = 120
 STRIP = 1.07
@@ -97,9 +99,12 @@ def draw_latency(axes: Axes, report: StudyReport) -> None:
     top = _latency_scale(axes, report, [value for _, level in levels for value in _percentiles(level)])
     loads = [level.offered_rps.raw for _, level in levels]
     _scale(axes, "x", loads)
-    for row, level in levels:
-        if not _is_recommended(row, level, report):
-            _mark(axes, level.offered_rps.raw, _capped(level.judged.raw, top), _standing(level), "other", size=5)
+    others = [
+        (level.offered_rps.raw, _capped(level.judged.raw, top), _standing(level))
+        for row, level in levels
+        if not _is_recommended(row, level, report)
+    ]
+    _marks(axes, others, MARKERS | QUIET_MARKERS, size=5)
     own = [level for row, level in levels if _is_recommended(row, level, report)]
     ends: list[tuple[float, float, str]] = []
     for marker, pick, label in _series(report):
@@ -166,13 +171,10 @@ def draw_cost(axes: Axes, report: StudyReport) -> None:
     silent = [row for row in report.trials if row.shown is None]
     costs = [level.cost_per_hour.raw for _, level in shown] + [row.unit_cost_per_hour.raw for row in silent]
     _scale(axes, "x", costs)
-    for row, level in shown:
-        cost, value = level.cost_per_hour.raw, _capped(level.judged.raw, top)
-        _mark(axes, cost, value, row.standing, "trial", size=6)
-        if _is_recommended(row, level, report):
-            _ring(axes, cost, value)
-    for row in silent:
-        _strip_mark(axes, row.unit_cost_per_hour.raw, row.standing)
+    points = [(level.cost_per_hour.raw, _capped(level.judged.raw, top), row.standing) for row, level in shown]
+    _marks(axes, points, MARKERS, size=6)
+    _rings(axes, [points[k][:2] for k, (row, level) in enumerate(shown) if _is_recommended(row, level, report)])
+    _strip(axes, [(row.unit_cost_per_hour.raw, row.standing) for row in silent])
     _titles(axes, x=f"{report.axes.currency} per hour for all replicas", y=f"{report.axes.percentile}, ms")
     _limit_line(axes, report)
 
@@ -194,13 +196,10 @@ def draw_progress(axes: Axes, report: StudyReport) -> None:
             gid="mark-best",
             zorder=3,
         )
-    for row, level in plausible:
-        _mark(axes, row.number, level.cost_per_hour.raw, row.standing, "trial" if row.searching else "proof", size=6)
-        if not row.searching:
-            _ring(axes, row.number, level.cost_per_hour.raw)
-    for row in report.trials:
-        if row.shown is None or row.standing is Standing.TOO_SLOW:
-            _strip_mark(axes, row.number, row.standing)
+    _marks(axes, [(row.number, level.cost_per_hour.raw, row.standing) for row, level in plausible], MARKERS, size=6)
+    _rings(axes, [(row.number, level.cost_per_hour.raw) for row, level in plausible if not row.searching])
+    hopeless = [row for row in report.trials if row.shown is None or row.standing is Standing.TOO_SLOW]
+    _strip(axes, [(row.number, row.standing) for row in hopeless])
     _trial_axis(axes, report.trials)
     if not costs:
         axes.set_yticks([])
@@ -241,54 +240,64 @@ def _standing(level: LevelRow) -> Standing:
     return Standing.TOO_SLOW if level.verdict is Verdict.FAIL else Standing.PLAUSIBLE
 
 
-def _mark(axes: Axes, x: float, y: float, standing: Standing, name: str, *, size: float) -> None:
-    marker, colour, filled = MARKERS[standing]
-    colour = GREY if name == "other" and filled else colour
-    axes.plot(
-        [x],
-        [y],
-        marker,
-        color=colour,
-        markersize=size,
-        markerfacecolor=colour if filled else "none",
-        markeredgewidth=0.0 if filled else 1.3,
-        gid=f"mark-{name}",
-        zorder=4,
-        alpha=0.9,
-        clip_on=False,
-    )
+def _marks(
+    axes: Axes,
+    points: Sequence[tuple[float, float, Standing]],
+    markers: Mapping[Standing, Marker],
+    *,
+    size: float,
+) -> None:
+    """All points of one standing in one go: 2,000 trials then cost two numbers each, not a drawing of their own."""
+    for standing, (marker, colour, filled) in markers.items():
+        own = [(x, y) for x, y, what in points if what is standing]
+        if own:
+            axes.plot(
+                *zip(*own, strict=True),
+                marker,
+                color=colour,
+                markersize=size,
+                markerfacecolor=colour if filled else "none",
+                markeredgewidth=0.0 if filled else 1.3,
+                gid=f"mark-{standing.name.lower()}",
+                zorder=4,
+                alpha=0.9,
+                clip_on=False,
+            )
 
 
-def _strip_mark(axes: Axes, x: float, standing: Standing) -> None:
-    """A trial without a number for this axis, above the plot."""
-    marker, colour, _ = MARKERS[standing]
-    axes.plot(
-        [x],
-        [STRIP],
-        marker,
-        color=colour,
-        markersize=5,
-        markerfacecolor="none",
-        markeredgewidth=1.2,
-        transform=axes.get_xaxis_transform(),
-        clip_on=False,
-        gid="mark-unmeasured",
-    )
+def _strip(axes: Axes, points: Sequence[tuple[float, Standing]]) -> None:
+    """Trials without a number for this axis, above the plot."""
+    for standing, (marker, colour, _) in MARKERS.items():
+        own = [x for x, what in points if what is standing]
+        if own:
+            axes.plot(
+                own,
+                [STRIP] * len(own),
+                marker,
+                color=colour,
+                markersize=5,
+                markerfacecolor="none",
+                markeredgewidth=1.2,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+                gid=f"mark-{standing.name.lower()}",
+            )
 
 
-def _ring(axes: Axes, x: float, y: float) -> None:
-    axes.plot(
-        [x],
-        [y],
-        "o",
-        markersize=12,
-        markerfacecolor="none",
-        markeredgecolor=INK,
-        markeredgewidth=1.2,
-        gid="mark-ring",
-        zorder=5,
-        clip_on=False,
-    )
+def _rings(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """What is recommended, or was proven."""
+    if points:
+        axes.plot(
+            *zip(*points, strict=True),
+            "o",
+            markersize=12,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.2,
+            gid="mark-ring",
+            zorder=5,
+            clip_on=False,
+        )
 
 
 def _latency_scale(axes: Axes, report: StudyReport, values: Iterable[float]) -> float:
@@ -342,7 +351,7 @@ def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
     if which == "y":
         axes.grid(visible=True, axis="y")
-    if high / low >= LOG_FROM_RATIO:
+    if high / low >= LOG_FROM_RATIO and len(positive) == len(values):
         set_scale("log")
         set_limits(low / 1.3, high * 1.3)
         _log_ticks(axes, which)
