@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -70,6 +70,8 @@ MARKERS: dict[Standing, Marker] = {
     Standing.FAILED: ("s", GREY, False),
 }
 QUIET_MARKERS: dict[Standing, Marker] = {Standing.PLAUSIBLE: ("o", GREY, True)}
+# Keeps a label legible above the marks it lies on.
+VEIL = {"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
 LOG_FROM_RATIO = 8.0
 BARS_UP_TO = 120
 STRIP = 1.07
@@ -149,13 +151,16 @@ def _recommended_series(axes: Axes, points: Sequence[tuple[float, float]], marke
 def _label_series(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     """Names beside the last points, moved apart where they would cover each other."""
     to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
-    lowest = -math.inf
-    for load, value, label in sorted(ends, key=lambda end: end[1]):
-        place = max(float(to_pixels((load, value))[1]), lowest + LABEL_GAP)
-        lowest = place
+    ordered = sorted(ends, key=lambda end: end[1])
+    places: list[float] = []
+    for load, value, _ in ordered:
+        pixel = float(to_pixels((load, value))[1])
+        places.append(max(pixel, places[-1] + LABEL_GAP) if places else pixel)
+    excess = max(0.0, places[-1] - float(axes.bbox.y1)) if places else 0.0
+    for (load, _, label), place in zip(ordered, places, strict=True):
         axes.annotate(
             label,
-            (load, float(to_data((0.0, place))[1])),
+            (load, float(to_data((0.0, place - excess))[1])),
             xytext=(9, 0),
             textcoords="offset points",
             va="center",
@@ -187,15 +192,7 @@ def draw_progress(axes: Axes, report: StudyReport) -> None:
     _scale(axes, "y", costs)
     if best:
         numbers, values = [number for number, _ in best], [value for _, value in best]
-        axes.plot(
-            numbers,
-            values,
-            color=ACCENT,
-            linewidth=1.6,
-            drawstyle="steps-post",
-            gid="mark-best",
-            zorder=3,
-        )
+        axes.plot(numbers, values, color=ACCENT, linewidth=1.6, drawstyle="steps-post", gid="mark-best", zorder=3)
     _marks(axes, [(row.number, level.cost_per_hour.raw, row.standing) for row, level in plausible], MARKERS, size=6)
     _rings(axes, [(row.number, level.cost_per_hour.raw) for row, level in plausible if not row.searching])
     hopeless = [row for row in report.trials if row.shown is None or row.standing is Standing.TOO_SLOW]
@@ -300,29 +297,36 @@ def _rings(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
         )
 
 
-def _latency_scale(axes: Axes, report: StudyReport, values: Iterable[float]) -> float:
-    """Logarithmic y axis; returns where values without an end are drawn."""
+def _latency_scale(axes: Axes, report: StudyReport, values: Sequence[float]) -> float:
+    """Logarithmic y axis; returns where values without an end are drawn: on a line of their own, above all numbers."""
     limit = [] if report.axes.limit is None or report.axes.limit.raw <= 0 else [report.axes.limit.raw]
-    known = list(values)
-    finite = [value for value in known if math.isfinite(value) and value > 0] + limit
+    endless = any(math.isinf(value) for value in values)
+    finite = [value for value in values if math.isfinite(value) and value > 0] + limit
     low, high = min(finite, default=1.0), max(finite, default=1.0)
     top = high * 2.0
     axes.set_yscale("log")
-    axes.set_ylim(low / 1.5, top * 1.1 if any(math.isinf(value) for value in known) else high * 1.6)
-    _log_ticks(axes, "y")
+    axes.set_ylim(low / 1.5, top * 1.1 if endless else high * 1.6)
+    _log_ticks(axes, "y", highest=high * 1.2 if endless else math.inf)
     axes.grid(visible=True, axis="y")
-    if any(math.isinf(value) for value in known):
+    if endless:
         axes.axhline(top, color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), gid="mark-no-answer")
-        axes.annotate(
-            "no answer",
-            (0, top),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, -4),
-            textcoords="offset points",
-            va="top",
-            fontsize=9.5,
-        )
+        _line_label(axes, "no answer", top, QUIET, below=True)
     return top
+
+
+def _line_label(axes: Axes, text: str, y: float, colour: str, *, below: bool = False) -> None:
+    """The name of a horizontal line, at its left end, above what lies there."""
+    axes.annotate(
+        text,
+        (0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, -4 if below else 4),
+        textcoords="offset points",
+        va="top" if below else "baseline",
+        color=colour,
+        bbox=VEIL,
+        zorder=6,
+    )
 
 
 def _capped(value: float, top: float) -> float:
@@ -331,17 +335,9 @@ def _capped(value: float, top: float) -> float:
 
 def _limit_line(axes: Axes, report: StudyReport) -> None:
     limit = report.axes.limit
-    if limit is None or limit.raw <= 0:
-        return
-    axes.axhline(limit.raw, color=MISS, linewidth=1.2, linestyle=(0, (6, 3)), gid="mark-limit", zorder=2)
-    axes.annotate(
-        f"limit {limit.text} ms",
-        (0, limit.raw),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 4),
-        textcoords="offset points",
-        color=MISS,
-    )
+    if limit is not None and limit.raw > 0:
+        axes.axhline(limit.raw, color=MISS, linewidth=1.2, linestyle=(0, (6, 3)), gid="mark-limit", zorder=2)
+        _line_label(axes, f"limit {limit.text} ms", limit.raw, MISS)
 
 
 def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
@@ -363,13 +359,14 @@ def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_major_formatter(FuncFormatter(_plain))
 
 
-def _log_ticks(axes: Axes, which: str) -> None:
+def _log_ticks(axes: Axes, which: str, *, highest: float = math.inf) -> None:
+    """Labels at 1, 2, 5 of each decade up to `highest`, or at the decades alone where they are many."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
     axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_minor_locator(LogLocator(subs=(), numticks=12))
-    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: "" if value > highest else _plain(value, position)))
 
 
 def _plain(value: float, _position: int | None) -> str:

@@ -7,7 +7,9 @@ import re
 from reports.study_report import StudyReport
 
 CHEAPER_SHOWN = 5
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$])")
+REFERENCE = re.compile(r"([@#])")
+INVISIBLE = "\N{ZERO WIDTH SPACE}"
 
 
 def summary(report: StudyReport) -> str:
@@ -25,8 +27,9 @@ def summary(report: StudyReport) -> str:
 
 
 def escaped(text: str) -> str:
-    """One line of text that Markdown shows as it is."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    """One line of text that Markdown shows as it is, and in which nobody is mentioned and no issue linked."""
+    plain = SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return REFERENCE.sub(rf"\1{INVISIBLE}", plain)
 
 
 def _verdict_line(report: StudyReport) -> str:

@@ -79,7 +79,7 @@ def trials_table(spec: StudySpec, trials: Sequence[Trial]) -> pd.DataFrame:
     knobs = sorted({name for trial in trials for name, _ in trial.configuration.settings})
     columns = [*ORDER, *(f"knob.{name}" for name in knobs)]
     frame = pd.DataFrame([row for trial in trials for row in _rows(spec, trial)], columns=columns, dtype=object)
-    return frame.astype(NUMBERS | dict.fromkeys(TEXTS, "string"))
+    return frame.astype(NUMBERS | dict.fromkeys(TEXTS, "string")).infer_objects()
 
 
 def trials_csv(spec: StudySpec, trials: Sequence[Trial]) -> str:
