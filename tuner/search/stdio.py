@@ -123,6 +123,12 @@ class Session:
     rows: dict[str, int]
 
 
+def open_session(info: Mapping[str, Any], costs: Sequence[tuple[Json, float]], seed: int) -> Session:
+    configs = [config for config, _ in costs]
+    rows = {json.dumps(config, sort_keys=True): k for k, config in enumerate(configs)}
+    return Session(StructuredSearch(terrain_of(info, costs, seed)), configs, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--optimizer", default="structured")
@@ -132,10 +138,7 @@ def main() -> None:
         message = json.loads(line)
         answer: Json = {}
         if message["op"] == "init":
-            terrain = terrain_of(message["info"], message["costs"], int(message["seed"]))
-            configs = [c for c, _ in message["costs"]]
-            rows = {json.dumps(c, sort_keys=True): k for k, c in enumerate(configs)}
-            session = Session(StructuredSearch(terrain), configs, rows)
+            session = open_session(message["info"], message["costs"], int(message["seed"]))
         else:
             assert session is not None
             answer = respond(session, message)

@@ -139,7 +139,10 @@ def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
 def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
     if not len(known.rows):
         return np.zeros(0)
-    return np.clip(physics.noise(theta, known.sites, family=family)[0], 0.0, 0.4)
+    found = physics.predict(
+        theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes
+    )
+    return np.clip(found.noise[0], 0.0, 0.4)
 
 
 def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:

@@ -24,7 +24,8 @@ UNKNOWN_BANDWIDTH_GBPS = 800.0
 
 CORE_MS, CONTENTION, COMPUTE_MS, WEIGHTS_MS, TRAFFIC_MS, OVERHEAD_MS = range(6)
 COMPUTE_SHARE, TRAFFIC_SHARE, MEDIAN_BIAS, TAIL_BIAS, CORE_SCALING = range(6, 11)
-FIRST_TYPE = 11
+PADDING, STALL, STALL_POWER = range(11, 14)
+FIRST_TYPE = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ class Sites:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Per parameter draw and site: natural logs of milliseconds, and of the capacity in requests per second."""
+    """Per parameter draw and site: natural logs of milliseconds, and of the capacity in requests per second.
+
+    `noise` is the standard deviation of the log of a 20,000-request test's p99, from repeated simulation.
+    """
 
     log_core_ms: Floats
     log_service_ms: Floats
@@ -60,6 +64,7 @@ class Predicted:
     log_median_ms: Floats
     log_tail_ms: Floats
     log_capacity_rps: Floats
+    noise: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +98,6 @@ class Physics:
             effect = effect + theta[:, columns + len(knob.labels)]
         return effect
 
-    def kernel_ms(self, theta: Floats, sites: Sites, size: Floats) -> Floats:
-        """Time on the accelerator (or on the cores that compute) of one batch of `size`: compute against traffic."""
-        compute, fixed, traffic = self._kernel_parts(theta, sites)
-        return _roof(compute * size, fixed + traffic * size)
-
     def _kernel_parts(self, theta: Floats, sites: Sites) -> tuple[Floats, Floats, Floats]:
         log_share, log_cores = np.log(sites.share), np.log(sites.cores)
         effect = -theta[:, [CORE_SCALING]] * log_cores
@@ -118,34 +118,40 @@ class Physics:
             np.exp(theta[:, [TRAFFIC_MS]] + traffic),
         )
 
-    def overhead_ms(self, theta: Floats, sites: Sites) -> Floats:
+    def overhead_ms(self, theta: Floats, sites: Sites, *, core_load: Floats) -> Floats:
+        """Host time of a batch: launches wait for cores that are busy with requests."""
         effect = theta[:, [OVERHEAD_MS]]
         if self.terrain.accelerators:
             effect = effect + theta[:, FIRST_TYPE + 3 * sites.accelerator + 2]
-        return np.exp(np.broadcast_to(effect, (len(theta), len(sites.share))))
+        busy = np.minimum(core_load, 1.0) ** np.exp(theta[:, [STALL_POWER]])
+        return np.asarray(np.exp(effect) * (1.0 + np.exp(theta[:, [STALL]]) * busy))
 
     def predict(self, theta: Floats, sites: Sites, *, family: str, offered_rps: Floats, sizes: Floats) -> Predicted:
         """At the given loads; the service time is that of a batch of `sizes` requests."""
         parts = self._kernel_parts(theta, sites)
-        overhead = self.overhead_ms(theta, sites)
         log_core = self.core_ms(theta, sites)
+        gap_ms = 1000.0 / offered_rps
+        core_load = np.exp(log_core) / gap_ms / sites.cores
+        overhead = self.overhead_ms(theta, sites, core_load=core_load)
+        padding = 1.0 / (1.0 + np.exp(-theta[:, [PADDING]]))
 
         def kernel(size: Floats) -> Floats:
-            return _roof(parts[0] * size, parts[1] + parts[2] * size)
+            computed = size + padding * (sites.batch - size)
+            return _roof(parts[0] * computed, parts[1] + parts[2] * computed)
 
-        gap_ms = 1000.0 / offered_rps
         fixed, slope = _line(kernel, overhead / sites.instances, gap_ms=gap_ms, cap=sites.batch)
         full_ms = fixed + slope * sites.batch
         found = tables(family)
+        batch = batch_coordinates(
+            cap=sites.batch,
+            delay=sites.delay_ms / gap_ms / sites.batch,
+            fixed_share=fixed / full_ms,
+            load=full_ms / gap_ms / sites.batch,
+        )
         tail, median = self._latency(
             found,
-            batch=batch_coordinates(
-                cap=sites.batch,
-                delay=sites.delay_ms / gap_ms / sites.batch,
-                fixed_share=fixed / full_ms,
-                load=full_ms / gap_ms / sites.batch,
-            ),
-            core=core_coordinates(cores=sites.cores, load=np.exp(log_core) / gap_ms / sites.cores),
+            batch=batch,
+            core=core_coordinates(cores=sites.cores, load=core_load),
             gap_ms=gap_ms,
         )
         kernel_ms = kernel(sizes)
@@ -158,6 +164,7 @@ class Physics:
             log_median_ms=np.log(median + extra) + theta[:, [MEDIAN_BIAS]],
             log_tail_ms=np.log(tail + extra) + theta[:, [MEDIAN_BIAS]] + theta[:, [TAIL_BIAS]],
             log_capacity_rps=capacity,
+            noise=read(found.spread, batch),
         )
 
     def _latency(
@@ -175,16 +182,6 @@ class Physics:
         excess = np.hypot(np.maximum(first, 0.0), np.maximum(second, 0.0))
         median = stage(found.batch, batch, MEDIAN) + stage(found.core, core, MEDIAN)
         return np.maximum(mean + excess, median), median
-
-    def noise(self, theta: Floats, sites: Sites, *, family: str) -> Floats:
-        """Standard deviation of the log of a 20,000-request test's p99, from repeated simulation, per site."""
-        predicted_full = self.overhead_ms(theta, sites) / sites.instances + self.kernel_ms(theta, sites, sites.batch)
-        load = predicted_full * sites.offered_rps / 1000.0 / sites.batch
-        coordinates = batch_coordinates(
-            cap=sites.batch, delay=np.zeros(1), fixed_share=np.full(1, 0.3), load=np.minimum(load, 1.0)
-        )
-        return read(tables(family).spread, coordinates)
-
 
 def _roof(compute: Floats, traffic: Floats) -> Floats:
     top, low = np.maximum(compute, traffic), np.minimum(compute, traffic)
@@ -221,6 +218,9 @@ def physics_of(terrain: Terrain) -> Physics:
         ("median_bias", 0.0, 0.12),
         ("tail_bias", 0.0, 0.12),
         ("core_scaling", 0.0, 0.02) if terrain.accelerators else ("core_scaling", 0.7, 0.4),
+        ("padding", -2.0, 2.0),
+        ("stall", np.log(0.5), 1.2),
+        ("stall_power", np.log(5.0), 0.4),
     ]
     for spec in terrain.accelerators:
         known = spec.tflops is not None
