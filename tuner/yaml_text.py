@@ -327,7 +327,7 @@ def _represent_text(representer: Any, text: str) -> Any:
     style: str | None = '"'
     if readable and _PLAIN_TEXT.fullmatch(text):
         style = None
-    elif "\n" in text and "\r" not in text:
+    elif "\n" in text and all(line.isprintable() for line in text.split("\n")):
         style = "|"
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
