@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tuner.domain.errors import UsageError
-from tuner.yaml_text import MAX_BYTES, MAX_DEPTH, Document, parse_yaml, plain, read_text, to_yaml
+from tuner.yaml_text import MAX_BYTES, MAX_DEPTH, MAX_PROBLEMS, Document, parse_yaml, plain, read_text, to_yaml
 
 MEGABYTE = 1_000_000
 
@@ -102,6 +102,12 @@ def test_bombs_are_refused_without_growing(bomb: str):
     tracemalloc.stop()
     assert problems
     assert peak < 50 * MEGABYTE
+
+
+def test_a_flood_of_problems_is_cut():
+    problems = read("a: [" + ", ".join("&a 1" for _ in range(500)) + "]").problems
+    assert len(problems) == MAX_PROBLEMS + 1
+    assert problems[-1].message == "too many problems to read on"
 
 
 def test_a_large_file_is_not_read(tmp_path: Path):
