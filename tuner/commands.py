@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
 from tuner.domain.agenda import Finish, estimate, next_step
@@ -44,6 +46,8 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     from tuner.study import run_study
 
     refuse_small_budget(spec)
+    for warning in price_warnings(spec):
+        console.print(Text(warning), soft_wrap=True)
     progress = Progress(spec, console, verbose=verbose)
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
@@ -93,12 +97,15 @@ def write_report(answer: Answer, path: Path) -> str:
 
 
 def write_template(path: Path) -> str:
-    """Write a study file to start from. Raises UsageError if the file is there already."""
+    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
+    from tuner.prices import default_price_book
     from tuner.spec_template import study_template
 
-    if path.exists():
-        raise UsageError(f"{path} is there already", hint="name another file")
-    return _write(path, study_template())
+    book = path.with_name("prices.csv")
+    for wanted in (path, book):
+        if wanted.exists():
+            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
+    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
 
 
 def _write(path: Path, text: str) -> str:
@@ -183,3 +190,11 @@ def prices_text(spec: StudySpec) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
+
+
+def price_warnings(spec: StudySpec) -> tuple[str, ...]:
+    """What a reader of the prices in use should know of their dates."""
+    from tuner.fingerprint import prices_used
+    from tuner.prices import doubtful_dates
+
+    return doubtful_dates(prices_used(spec.pricing, spec.space), today=datetime.now(UTC).date())
