@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 HOURS_PER_MONTH = 730
 NO_ANSWER = "no answer"
+INFINITE = "\N{INFINITY}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -28,10 +29,11 @@ class Rounding:
     money_decimals: int
 
     def latency(self, milliseconds: float) -> Quantity:
-        text = f"{milliseconds:,.{self.latency_decimals}f}" if math.isfinite(milliseconds) else NO_ANSWER
+        text = f"{milliseconds:,.{self.latency_decimals}f}" if math.isfinite(milliseconds) else INFINITE
         return Quantity(milliseconds, text)
 
     def latency_text(self, milliseconds: float) -> str:
+        """For a sentence: with its unit, and in words where the percentile fell on a request without an answer."""
         return f"{self.latency(milliseconds).text} ms" if math.isfinite(milliseconds) else NO_ANSWER
 
     def per_hour(self, money: float) -> Quantity:

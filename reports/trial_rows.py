@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from reports.numbers import Quantity, Rounding, count, duration, rate, seconds, share, shortened
+from reports.numbers import Quantity, Rounding, duration, rate, seconds, share, shortened
 from tuner.domain.deployment import Telemetry
 from tuner.domain.measurement import Doubt, Measurement
 from tuner.domain.slo import PERCENT, Slo, Tally, Verdict
@@ -254,10 +254,8 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
 
 def _measurement_notes(measurement: Measurement) -> list[str]:
     notes = [DOUBT_TEXT[doubt] for doubt in measurement.doubts]
-    if measurement.errors:
-        cause = f": {measurement.first_error}" if measurement.first_error else ""
-        failed = f"{count(measurement.errors, 'request')} failed ({share(measurement.error_ratio)}){cause}"
-        notes.append(shortened(failed, NOTE_LENGTH))
+    if measurement.first_error:
+        notes.append(shortened(f"first failure: {measurement.first_error}", NOTE_LENGTH))
     return notes + _throttling(measurement.telemetry)
 
 

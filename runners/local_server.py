@@ -16,9 +16,9 @@ from runners.cgroup_plan import CgroupPlan
 from runners.cpu_placement import Placement
 from runners.deployment_registry import CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
 from runners.leftovers import shared_memory_prefix
-from runners.server_environment import ServerEnvironment
 from runners.process_table import ProcessIdentity
 from runners.readiness import await_ready
+from runners.server_environment import ServerEnvironment
 from runners.server_log import StartFailure, diagnose, last_errors
 from runners.triton_http import TritonHttp
 from tuner.domain.deployment import Telemetry

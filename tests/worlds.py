@@ -129,4 +129,3 @@ def explore(
         outcome = world(proposal.configuration, proposal.replica_counts)
         done = (*done, a_trial(problem, len(done), proposal.configuration, outcome))
     return done
-

@@ -29,6 +29,7 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.representer import SafeRepresenter
 
 from tuner.domain.errors import Problem, UsageError
 
@@ -261,10 +262,13 @@ class _Reading:
             self._add(_mark(event), f"tags are not allowed: {event.tag}", "delete it: the key says what is expected")
 
     def _syntax(self, error: MarkedYAMLError) -> None:
-        at = error.problem_mark or error.context_mark
-        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
         text = " ".join(str(error.problem or error.context).split())
-        hint = "indent with spaces" if "\\t" in text else ""
+        at, start = error.problem_mark or error.context_mark, error.context_mark or error.problem_mark
+        if "end of stream" in text or "<stream end>" in text:
+            at, text = start, "this is never closed"
+        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
+        hint = f"it began on line {start.line + 1}" if start and at and start.line != at.line else ""
+        hint = "indent with spaces" if "\\t" in text else hint
         if "mapping values are not allowed" in text:
             text, hint = "a ':' is not allowed here", "put text that holds ': ' in quotes, and check the indentation"
         self._add(mark, f"not valid YAML: {text}", hint)
@@ -305,13 +309,17 @@ _WORDS_OF_YAML_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "fal
 def to_yaml(data: Plain) -> str:
     """Block-style text that YAML 1.1 and 1.2 readers read alike: text that either could misread is quoted."""
     door = YAML(typ="safe", pure=True)
-    door.default_flow_style = False  # type: ignore[assignment]  # declared as always None
+    door.Representer = _CarefulRepresenter
+    door.default_flow_style = False
     door.width = 120
-    door.sort_base_mapping_type_on_output = False
-    door.representer.add_representer(str, _represent_text)
+    door.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as always None
     stream = io.StringIO()
     door.dump(data, stream)
     return stream.getvalue()
+
+
+class _CarefulRepresenter(SafeRepresenter):
+    """Quotes what a reader could take for something else. A class of its own, since the library registers by class."""
 
 
 def _represent_text(representer: Any, text: str) -> Any:
@@ -322,3 +330,6 @@ def _represent_text(representer: Any, text: str) -> Any:
     elif "\n" in text and "\r" not in text:
         style = "|"
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_CarefulRepresenter.add_representer(str, _represent_text)
