@@ -12,7 +12,7 @@ from tuner.domain.deployment import Deployment
 from tuner.domain.load import Arrivals, LoadProfile, LoadRun, Payload
 from tuner.ports import LoadGenerator
 
-GIVING_UP_TAKES_S = 1.0
+GIVING_UP_TAKES_S = 5.0
 
 
 def a_profile(arrivals: Arrivals = "poisson", **changes: float) -> LoadProfile:
