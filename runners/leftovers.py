@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.cgroup_files import member_pids, remove_cgroups
+from runners.cgroup_files import cgroups_of, member_pids, remove_cgroups
 from runners.deployment_registry import (
     CONTROLLER_VARIABLE,
     DEPLOYMENT_VARIABLE,
@@ -49,11 +49,11 @@ class Leftover:
 def leftovers(registry: Path) -> tuple[Leftover, ...]:
     """Deployments whose controller is gone, by registry entry or by the mark in a process's environment."""
     known = {entry.key: entry for entry in entries(registry) if certainly_gone(entry.controller)}
-    for environ in processes_with(DEPLOYMENT_VARIABLE).values():
+    for process, environ in processes_with(DEPLOYMENT_VARIABLE).items():
         key = environ[DEPLOYMENT_VARIABLE]
         controller = _controller(environ)
         if key not in known and controller is not None and certainly_gone(controller):
-            known[key] = _unregistered(key, controller)
+            known[key] = _unregistered(key, controller, process.pid, environ)
     return tuple(
         Leftover(entry=entry, pids=tuple(sorted(process.pid for process in _processes(entry))))
         for entry in known.values()
@@ -67,14 +67,17 @@ def _controller(environ: dict[str, str]) -> ProcessIdentity | None:
         return None
 
 
-def _unregistered(key: str, controller: ProcessIdentity) -> RegistryEntry:
+def _unregistered(key: str, controller: ProcessIdentity, pid: int, environ: dict[str, str]) -> RegistryEntry:
+    """What a marked process itself tells, for a deployment whose entry somebody deleted."""
+    folder = environ.get("TMPDIR", "")
     return RegistryEntry(
         key=key,
         study="",
         deployment_id="",
         controller=controller,
-        folder="",
-        cgroups=(),
+        # Only what carries the key in its name: a mark may be inherited by a process of somebody else's making.
+        folder=folder if Path(folder).name == key else "",
+        cgroups=tuple(str(group) for group in cgroups_of(pid) if group.name == key),
         shared_memory=shared_memory_prefix(key),
     )
 

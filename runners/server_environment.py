@@ -142,14 +142,20 @@ def _install(venv: Path, requirements: Path, say: Callable[[str], None]) -> None
         steps = [[base, "-m", "venv", str(venv)], [python, "-m", "pip", "install", "--quiet", *flags]]
     for step in steps:
         say(f"running: {' '.join(step[:4])} ...")
-        _run(step)
+        _run(step, venv.parent)
 
 
-def _run(command: list[str]) -> None:
-    """Raises InfrastructureError with what the command said."""
+def _run(command: list[str], folder: Path) -> None:
+    """Run in a folder below no project: uv would apply a project's constraints to ours. Raises InfrastructureError."""
     try:
         subprocess.run(  # noqa: S603 - our own words and paths
-            command, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, stdin=subprocess.DEVNULL
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
         )
     except subprocess.CalledProcessError as error:
         said = "\n".join((error.stderr or error.stdout or "").splitlines()[-LAST_LINES:])
