@@ -43,16 +43,6 @@ def plan_cgroups(name: str, limits: Limits) -> CgroupPlan | None:
     )
 
 
-def cgroups_of(pid: int) -> tuple[Path, ...]:
-    """The folders of the control groups that a process is in; none where it is gone."""
-    try:
-        own = Path(f"/proc/{pid}/cgroup").read_text("utf-8")
-    except OSError:
-        return ()
-    found = parse_hierarchies(Path("/proc/self/mountinfo").read_text("utf-8"), own)
-    return tuple(dict.fromkeys([*(folder for _, folder in found.v1), *([found.v2_own] if found.v2_own else [])]))
-
-
 def _may_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and os.access(folder / "cgroup.procs", os.W_OK)
 

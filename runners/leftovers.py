@@ -7,13 +7,15 @@ apart. Nothing of a living controller is touched.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.cgroup_files import cgroups_of, member_pids, remove_cgroups
+from runners.cgroup_files import member_pids, remove_cgroups
 from runners.deployment_registry import (
+    CGROUPS_VARIABLE,
     CONTROLLER_VARIABLE,
     DEPLOYMENT_VARIABLE,
     RegistryEntry,
@@ -49,11 +51,11 @@ class Leftover:
 def leftovers(registry: Path) -> tuple[Leftover, ...]:
     """Deployments whose controller is gone, by registry entry or by the mark in a process's environment."""
     known = {entry.key: entry for entry in entries(registry) if certainly_gone(entry.controller)}
-    for process, environ in processes_with(DEPLOYMENT_VARIABLE).items():
+    for environ in processes_with(DEPLOYMENT_VARIABLE).values():
         key = environ[DEPLOYMENT_VARIABLE]
         controller = _controller(environ)
         if key not in known and controller is not None and certainly_gone(controller):
-            known[key] = _unregistered(key, controller, process.pid, environ)
+            known[key] = _unregistered(key, controller, environ)
     return tuple(
         Leftover(entry=entry, pids=tuple(sorted(process.pid for process in _processes(entry))))
         for entry in known.values()
@@ -67,9 +69,9 @@ def _controller(environ: dict[str, str]) -> ProcessIdentity | None:
         return None
 
 
-def _unregistered(key: str, controller: ProcessIdentity, pid: int, environ: dict[str, str]) -> RegistryEntry:
+def _unregistered(key: str, controller: ProcessIdentity, environ: dict[str, str]) -> RegistryEntry:
     """What a marked process itself tells, for a deployment whose entry somebody deleted."""
-    folder = environ.get("TMPDIR", "")
+    folder, groups = environ.get("TMPDIR", ""), environ.get(CGROUPS_VARIABLE, "").split(os.pathsep)
     return RegistryEntry(
         key=key,
         study="",
@@ -77,7 +79,7 @@ def _unregistered(key: str, controller: ProcessIdentity, pid: int, environ: dict
         controller=controller,
         # Only what carries the key in its name: a mark may be inherited by a process of somebody else's making.
         folder=folder if Path(folder).name == key else "",
-        cgroups=tuple(str(group) for group in cgroups_of(pid) if group.name == key),
+        cgroups=tuple(group for group in groups if Path(group).name == key),
         shared_memory=shared_memory_prefix(key),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import assert_never
 from runners.cgroup_files import CgroupReading, read_cgroups
 from runners.cgroup_plan import CgroupPlan
 from runners.cpu_placement import Placement
-from runners.deployment_registry import CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
+from runners.deployment_registry import CGROUPS_VARIABLE, CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
 from runners.leftovers import shared_memory_prefix
 from runners.process_table import ProcessIdentity
 from runners.readiness import await_ready
@@ -36,7 +37,7 @@ OWN_ARGUMENTS = (
     "model-repository", "model-control-mode", "backend-directory", "id", "log-file", "allow-http",
     *(f"{service}-{part}" for service in ("http", "grpc", "metrics") for part in ("address", "port")),
 )  # fmt: skip
-OWN_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", DEPLOYMENT_VARIABLE, CONTROLLER_VARIABLE)
+OWN_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", DEPLOYMENT_VARIABLE, CONTROLLER_VARIABLE, CGROUPS_VARIABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ def server_variables(plan: ServerPlan, environment: ServerEnvironment, inherited
         "TMPDIR": str(plan.folder),
         DEPLOYMENT_VARIABLE: plan.key,
         CONTROLLER_VARIABLE: str(plan.controller),
+        CGROUPS_VARIABLE: os.pathsep.join(str(folder) for folder in plan.cgroups.folders) if plan.cgroups else "",
     }
 
 
