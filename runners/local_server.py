@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from runners.cgroup_plan import CgroupPlan
 from runners.cpu_placement import Placement
 from runners.deployment_registry import CGROUPS_VARIABLE, CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
 from runners.leftovers import shared_memory_prefix
-from runners.process_table import ProcessIdentity
+from runners.process_table import ProcessIdentity, machine_busy_s
 from runners.readiness import await_ready
 from runners.server_environment import ServerEnvironment
 from runners.server_log import StartFailure, diagnose, last_errors, option_errors
@@ -161,6 +162,8 @@ class LocalServer:
             throttled_periods=groups.throttled_periods if groups else None,
             periods=groups.periods if groups else None,
             memory_peak_bytes=groups.memory_peak_bytes if groups else None,
+            machine_busy_s=machine_busy_s(),
+            at_s=time.monotonic(),
         )
 
     def explain_failure(self) -> None:
