@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runners import local_runner as local_runner_module
 from runners import local_server
 from runners.cgroup_files import plan_cgroups
 from runners.cgroup_plan import Limits
@@ -74,21 +76,47 @@ def test_a_batch_above_the_limit_is_refused_and_one_at_the_limit_is_served(regis
 
 
 @needs_cgroups
-def test_half_a_core_is_enforced_and_seen_in_throttled_periods(registry: Path):
+def test_a_fraction_of_a_core_is_enforced_and_seen_in_throttled_periods(registry: Path):
+    """A tenth, so that even a busy machine would have had more to give."""
     runner = local_runner(registry)
-    with runner.deploy(
-        Configuration.of({"cpu_cores": 0.5, "max_batch_size": 32}), deployment_id="cpu-0-0"
-    ) as deployment:
+    tenth = Configuration.of({"cpu_cores": 0.1, "max_batch_size": 32})
+    with runner.deploy(tenth, deployment_id="cpu-0-0") as deployment:
         before, started_s = runner.telemetry(deployment), time.monotonic()
-        infer_at_once(deployment, 24, batch=32)
+        infer_at_once(deployment, 8, batch=16)
         elapsed_s = time.monotonic() - started_s
         spent = telemetry_between(before, runner.telemetry(deployment))
     assert spent.throttled_periods is not None
     assert spent.throttled_periods > 0
     assert spent.cpu_s is not None
     # One period's quota may be spent on either side of the window.
-    assert spent.cpu_s <= 0.5 * elapsed_s + 0.1
-    assert ("cpu_enforcement", "cgroup-v1") in deployment.facts or ("cpu_enforcement", "cgroup-v2") in deployment.facts
+    assert spent.cpu_s <= 0.1 * elapsed_s + 0.02
+    assert dict(deployment.facts)["cpu_enforcement"] in ("cgroup-v1", "cgroup-v2")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"), [({"cpu_cores": 0.5}, "is a fraction"), ({"cpu_cores": 1, "memory_gib": 1}, "memory_gib")]
+)
+def test_without_control_groups_what_affinity_cannot_do_is_refused(registry, monkeypatch, knobs, words):
+    monkeypatch.setattr(local_runner_module, "plan_cgroups", lambda _name, _limits: None)
+    with (
+        pytest.raises(UsageError, match=words),
+        local_runner(registry).deploy(Configuration.of(knobs), deployment_id="user-0-0"),
+    ):
+        pytest.fail("it must not be entered")
+
+
+def test_without_control_groups_every_process_of_the_server_is_bound_to_its_cores(registry: Path, monkeypatch):
+    monkeypatch.setattr(local_runner_module, "plan_cgroups", lambda _name, _limits: None)
+    runner = local_runner(registry)
+    with runner.deploy(Configuration.of({"cpu_cores": 1}), deployment_id="user-1-0") as deployment:
+        marked = [p for p, e in processes_with(DEPLOYMENT_VARIABLE).items() if "user-1-0" in e[DEPLOYMENT_VARIABLE]]
+        allowed = {frozenset(os.sched_getaffinity(process.pid)) for process in marked}
+        telemetry = runner.telemetry(deployment)
+    assert len(marked) > 1, "the server and its model process"
+    assert allowed == {frozenset([max(os.sched_getaffinity(0))])}
+    assert ("cpu_enforcement", "affinity") in deployment.facts
+    assert telemetry.cpu_s is None
+    assert occupied(registry, "user-1-0") == []
 
 
 @needs_cgroups
