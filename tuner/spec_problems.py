@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidfuzz import fuzz, process
 
@@ -118,5 +118,10 @@ def number_hint(value: object, unit: str) -> str:
 
 
 def in_file_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """By line and column, each once."""
-    return tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line, p.column, p.message)))
+    """By line and column, each once and on one line, without a character that a terminal would obey."""
+    shown_safely = (replace(p, message=_one_line(p.message), hint=_one_line(p.hint)) for p in problems)
+    return tuple(sorted(dict.fromkeys(shown_safely), key=lambda p: (p.file, p.line, p.column, p.message)))
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

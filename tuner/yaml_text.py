@@ -36,6 +36,7 @@ from tuner.domain.errors import Problem, UsageError
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 5_000
+MAX_PROBLEMS = 50
 _MAX_NUMBER_TEXT = 40
 
 ScalarValue = str | int | float | bool | None
@@ -275,6 +276,9 @@ class _Reading:
 
     def _add(self, mark: Mark, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.file, mark.line, mark.column, message, hint))
+        if len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem(self.file, mark.line, mark.column, "too many problems to read on"))
+            raise _StopReading
 
     def _stop(self, event: Event, message: str, hint: str) -> None:
         self._add(_mark(event), message, hint)
@@ -327,7 +331,7 @@ def _represent_text(representer: Any, text: str) -> Any:
     style: str | None = '"'
     if readable and _PLAIN_TEXT.fullmatch(text):
         style = None
-    elif "\n" in text and "\r" not in text:
+    elif "\n" in text and all(line.isprintable() for line in text.split("\n")):
         style = "|"
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
