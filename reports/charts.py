@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import RcKeyType
 
+from reports.numbers import INFINITE
 from reports.study_report import StudyReport
 from reports.trial_rows import LevelRow, Standing, TrialRow
 from tuner.domain.slo import Verdict
@@ -65,6 +66,7 @@ Marker = tuple[str, str, bool]
 MARKERS: dict[Standing, Marker] = {
     Standing.PASSED: ("o", ACCENT, True),
     Standing.PLAUSIBLE: ("o", ACCENT, True),
+    Standing.UNDECIDED: ("o", ACCENT, True),
     Standing.TOO_SLOW: ("v", MISS, False),
     Standing.CANNOT_SERVE: ("x", GREY, False),
     Standing.FAILED: ("s", GREY, False),
@@ -310,19 +312,21 @@ def _latency_scale(axes: Axes, report: StudyReport, values: Sequence[float]) -> 
     axes.grid(visible=True, axis="y")
     if endless:
         axes.axhline(top, color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), gid="mark-no-answer")
-        _line_label(axes, "no answer", top, QUIET, below=True)
+        place = ("axes fraction", "data")
+        axes.annotate(
+            INFINITE, (0, top), (-5, 0), xycoords=place, textcoords="offset points", ha="right", va="center", size=13
+        )
     return top
 
 
-def _line_label(axes: Axes, text: str, y: float, colour: str, *, below: bool = False) -> None:
+def _line_label(axes: Axes, text: str, y: float, colour: str) -> None:
     """The name of a horizontal line, at its left end, above what lies there."""
     axes.annotate(
         text,
         (0, y),
         xycoords=("axes fraction", "data"),
-        xytext=(4, -4 if below else 4),
+        xytext=(4, 4),
         textcoords="offset points",
-        va="top" if below else "baseline",
         color=colour,
         bbox=VEIL,
         zorder=6,

@@ -202,12 +202,10 @@ def _provenance(spec: StudySpec, trials: Sequence[Trial], marked: tuple[Configur
 
 def _server_facts(trials: Sequence[Trial], marked: tuple[Configuration, int] | None) -> tuple[Fact, ...]:
     """What the runner reported of the deployment the page is about, else of the last one that served."""
-    served = [(trial.configuration, trial.outcome) for trial in trials if isinstance(trial.outcome, Measured)]
-    own = [outcome for configuration, outcome in served if marked is not None and configuration == marked[0]]
-    chosen = own or [outcome for _, outcome in served]
-    if not chosen:
-        return ()
-    return tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in chosen[-1].facts)
+    served = [(trial.configuration, trial.outcome.facts) for trial in trials if isinstance(trial.outcome, Measured)]
+    own = [facts for configuration, facts in served if facts and marked is not None and configuration == marked[0]]
+    chosen = own or [facts for _, facts in served] or [()]
+    return tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in chosen[-1])
 
 
 def _prices(spec: StudySpec) -> tuple[PriceRow, ...]:
