@@ -19,6 +19,7 @@ from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Measured, Search, Trial
 
 NAME_LENGTH = 120
+COMMAND_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +98,8 @@ def study_report(
         method=_method(spec),
         provenance=_provenance(spec, trials, marked),
         prices=_prices(spec),
-        versions=tuple(Fact(name, version) for name, version in provenance.versions),
-        command=provenance.command,
+        versions=tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in provenance.versions),
+        command=shortened(provenance.command, COMMAND_LENGTH),
     )
 
 

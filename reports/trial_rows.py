@@ -179,9 +179,10 @@ def standing_of(trial: Trial) -> Standing:
             return Standing.FAILED
         case Infeasible():
             return Standing.CANNOT_SERVE
-        case Measured(plausible=None):
-            return Standing.TOO_SLOW
-        case Measured(plausible=level):
+        case Measured():
+            level = trial.outcome.plausible
+            if level is None:
+                return Standing.TOO_SLOW
             if isinstance(trial.purpose, Search):
                 return Standing.PLAUSIBLE
             return Standing.PASSED if level.verdict is Verdict.PASS else Standing.UNDECIDED
