@@ -88,7 +88,8 @@ def write_report(answer: Answer, path: Path) -> str:
     """Write the HTML page whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
-    return _write(path, render_report(answer.spec, answer.history, answer.conclusion))
+    finished = isinstance(next_step(answer.spec, answer.history), Finish)
+    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
 
 
 def write_template(path: Path) -> str:

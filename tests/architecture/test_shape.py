@@ -25,8 +25,8 @@ DOORS = {
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
     "jinja2": {"reports.html_page"},
-    "locust": {"load_profiles.locust_child"},
-    "hdrh": {"load_profiles.recorder"},
+    "locust": {"load_profiles.locust_run"},
+    "hdrh": {"load_profiles.running_latencies"},
     "tensorrt": set(),
     "kubernetes": set(),
 }
