@@ -26,6 +26,7 @@ def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ..
     from tuner.spec_file import load_spec
 
     if not study.endswith(STUDY_SUFFIXES) and not Path(study).is_file():
+        refuse_missing_storage(storage_url)
         return read_study(storage_url, study)
     spec = load_spec(Path(study))
     known = storage_exists(storage_url) and spec.name in study_names(storage_url)
@@ -36,6 +37,12 @@ def storage_exists(storage_url: str) -> bool:
     """False where opening the storage would make an empty file."""
     prefix = "sqlite:///"
     return not storage_url.startswith(prefix) or Path(storage_url.removeprefix(prefix)).is_file()
+
+
+def refuse_missing_storage(storage_url: str) -> None:
+    """Raises UsageError where reading would find an empty storage that reading itself had made."""
+    if not storage_exists(storage_url):
+        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
 
 
 def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
@@ -165,8 +172,7 @@ def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:
 def list_studies(storage_url: str) -> str:
     from tuner.history import study_names
 
-    if not storage_exists(storage_url):
-        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
+    refuse_missing_storage(storage_url)
     return "\n".join(study_names(storage_url))
 
 
