@@ -13,7 +13,6 @@ from tuner.domain.cost import Footprint, PriceBook, Pricing
 from tuner.domain.deployment import ModelRef
 from tuner.domain.errors import Problem, SpecError, UsageError
 from tuner.domain.load import Payload
-from tuner.domain.slo import Slo
 from tuner.domain.space import Knob, KnobValue, SearchSpace
 from tuner.domain.spec import Budget, ConfirmSpec, LoadSpec, RunnerSpec, SearchSpec, StudySpec
 from tuner.fingerprint import fingerprint
@@ -122,7 +121,7 @@ def _spec(file: StudyFile, model: ModelRef, book: PriceBook) -> StudySpec:
         ),
         space=_space(file.knobs),
         load=_load(file.load),
-        slos=tuple(Slo(indicator=slo.indicator, max=slo.max) for slo in file.slos),
+        slos=tuple(slo for section in file.slos if (slo := section.slo())),
         pricing=Pricing(book=book, footprint=_footprint(file.footprint)),
         headroom=file.headroom,
         max_replicas=file.replicas.max,

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tuner.domain.cost import Term
 from tuner.domain.load import Arrivals, PayloadKind
-from tuner.domain.slo import Indicator
+from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
 
@@ -133,10 +133,20 @@ class LoadSection(_Section):
 
 
 class SloSection(_Section):
-    """An upper bound on one indicator: milliseconds from the intended start, or a share of failed requests."""
+    """`max` on a latency (milliseconds from the intended start) or on the share of failed requests; `min` on goodput,
+    the share of requests answered well and within every latency limit."""
 
     indicator: Indicator
-    max: Annotated[float, Field(gt=0, le=3_600_000)] = Field(description="In the indicator's unit: ms, or a share.")
+    max: Annotated[float, Field(gt=0, le=3_600_000)] | None = Field(
+        default=None, description="In the indicator's unit: ms, or a share."
+    )
+    min: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, description="For goodput_ratio: a share.")
+
+    def slo(self) -> Slo | None:
+        """None where the bound that the indicator needs is missing."""
+        if self.indicator == GOODPUT:
+            return None if self.min is None else goodput_slo(self.min)
+        return None if self.max is None else Slo(indicator=self.indicator, max=self.max)
 
 
 class PricesSection(_Section):
