@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
 
+from tuner.domain.arrival_kinds import KINDS
 from tuner.domain.cost import PriceBook, Resource, required_rps
 from tuner.domain.slo import CONFIDENCE, GOODPUT, LATE_SHARE, Slo
 from tuner.spec_model import StudyDraft
@@ -136,6 +138,20 @@ def _latency_limits_ms(draft: StudyDraft) -> list[float]:
     return [slo.max for slo in draft.slos or () if slo.indicator in LATE_SHARE and slo.max is not None]
 
 
+def _arrivals_have_their_settings(draft: StudyDraft) -> Iterator[Finding]:
+    if draft.load is None:
+        return
+    section = draft.load.arrivals
+    settings = [] if section.kind not in KINDS else [f for f in fields(KINDS[section.kind]) if f.name != "kind"]
+    allowed = {"trace" if field.name == "starts_s" else field.name: field.default is MISSING for field in settings}
+    given = section.model_fields_set - {"kind"}
+    for key in sorted(given - allowed.keys()):
+        hint = f"it has {', '.join(allowed)}" if allowed else "delete it"
+        yield Finding(("load", "arrivals", key), f"{section.kind} arrivals have no '{key}'", hint, at_key=True)
+    for key in sorted(key for key, needed in allowed.items() if needed and key not in given):
+        yield Finding(("load", "arrivals"), f"{section.kind} arrivals need '{key}'", "add it", at_key=True)
+
+
 def _window_holds_requests(draft: StudyDraft) -> Iterator[Finding]:
     """A latency percentile of a search trial needs at least one request beyond it, or there is nothing to see."""
     rate_rps = _required_rps(draft)
@@ -214,6 +230,7 @@ _CHECKS: tuple[Check, ...] = (
     _share_of_a_gpu,
     _indicators_once,
     _bounds_fit_indicators,
+    _arrivals_have_their_settings,
     _window_holds_requests,
     _proof_is_possible,
     _timeout_beyond_limits,

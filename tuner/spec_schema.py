@@ -23,6 +23,8 @@ def study_schema() -> str:
     sections["ModelSection"]["not"] = {
         "anyOf": [{"required": [one, other]} for one in _MODELS for other in _MODELS if one < other]
     }
+    kinds = sections["ArrivalsSection"]["properties"]["kind"]
+    sections["LoadSection"]["properties"]["arrivals"] = {"anyOf": [kinds, {"$ref": "#/$defs/ArrivalsSection"}]}
     sections["SloSection"] |= {
         "if": {"properties": {"indicator": {"const": GOODPUT}}},
         "then": {"required": ["min"], "properties": {"max": False}},
