@@ -10,6 +10,7 @@ from urllib.parse import quote
 from tritonclient.http import InferenceServerClient, InferInput
 
 from load_profiles.http_answer import Answer
+from load_profiles.http_request import post
 from load_profiles.payloads import Tensor
 from tuner.domain.deployment import TensorSpec
 
@@ -17,22 +18,32 @@ KNOWN_HEADS = 1024
 SHOWN_BYTES = 200
 
 
-def serialise(*, model_name: str, host: str, specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> bytes:
+def serialise(
+    *, model_name: str, host: str, specs: Sequence[TensorSpec], tensors: Sequence[Tensor], path: str = ""
+) -> bytes:
     """One whole HTTP request: the head, and the body that tritonclient builds. `specs` as in `sent_tensors`."""
     inputs = []
     for spec, tensor in zip(specs, tensors, strict=True):
-        entry = InferInput(spec.name, list(spec.shape), spec.datatype)
+        entry = InferInput(spec.name, list(tensor.shape), spec.datatype)
         entry.set_data_from_numpy(tensor, binary_data=True)
         inputs.append(entry)
     body, json_bytes = InferenceServerClient.generate_request_body(inputs)
-    head = (
-        f"POST /v2/models/{quote(model_name, safe='')}/infer HTTP/1.1\r\n"
-        f"Host: {host}\r\n"
-        "Content-Type: application/octet-stream\r\n"
-        f"Inference-Header-Content-Length: {json_bytes}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+    return post(
+        _infer_path(path, model_name),
+        host=host,
+        body=bytes(body),
+        content_type="application/octet-stream",
+        fields={"Inference-Header-Content-Length": json_bytes},
     )
-    return head.encode("ascii") + bytes(body)
+
+
+def as_json(*, model_name: str, host: str, body: bytes, path: str = "") -> bytes:
+    """One whole HTTP request around a body that is already the protocol's JSON."""
+    return post(_infer_path(path, model_name), host=host, body=body, content_type="application/json")
+
+
+def _infer_path(path: str, model_name: str) -> str:
+    return f"{path}/v2/models/{quote(model_name, safe='')}/infer"
 
 
 class AnswerCheck:

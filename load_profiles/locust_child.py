@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import random
 import resource
 import sys
 from time import monotonic
@@ -19,8 +20,7 @@ from load_profiles.locust_run import LocustRun
 from load_profiles.open_loop import Effort, OpenLoop
 from load_profiles.packed_samples import pack
 from load_profiles.parent_death import end_with_parent, wake_precisely
-from load_profiles.payload_shapes import sent_tensors
-from load_profiles.payloads import tensors
+from load_profiles.payload_files import weights
 from load_profiles.plan import LoadPlan
 from load_profiles.recording import Recording
 from load_profiles.running_latencies import RunningLatencies
@@ -40,7 +40,7 @@ def main() -> None:
     end_with_parent(int(sys.argv[1]))
     run = LocustRun()
     # Not at the top: tritonclient brings gevent along, which locust has to patch first.
-    importlib.import_module("load_profiles.kserve_http")
+    importlib.import_module("load_profiles.protocols")
     _tell(event="loaded")
     line = sys.stdin.readline()
     if line:
@@ -74,20 +74,19 @@ def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
 
 
 def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
-    from load_profiles.kserve_http import AnswerCheck, serialise
+    from load_profiles.protocols import messages, refusal
 
-    address = urlsplit(plan.endpoint)
-    specs = sent_tensors(plan.inputs, plan.profile.payload, batched=plan.batched)
-    bodies = tensors(plan.inputs, plan.profile.payload, batched=plan.batched, seed=plan.profile.seed)
-    messages = [
-        serialise(model_name=plan.model_name, host=address.netloc.rpartition("@")[2], specs=specs, tensors=body)
-        for body in bodies
-    ]
+    address, payload = urlsplit(plan.endpoint), plan.profile.payload
+    different = messages(plan)
+    if payload.files:
+        mix = random.Random(plan.profile.seed).choices(different, weights(payload, different), k=len(recording))
+    else:
+        mix = [different[k % len(different)] for k in range(len(recording))]
     return OpenLoop(
         address=resolve(address.hostname or "", address.port or 80),
-        messages=[messages[k % len(messages)] for k in range(len(recording))],
+        messages=mix,
         recording=recording,
-        refusal=AnswerCheck(),
+        refusal=refusal(plan),
         timeout_s=plan.profile.timeout_s,
         max_connections=_allow_descriptors(),
         lifeline=STDIN,

@@ -100,7 +100,8 @@ class LocustLoadGenerator:
 
 
 def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
-    sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
+    if profile.payload.kind != "files":
+        sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
     address = urlsplit(deployment.endpoint)
     if address.scheme != "http" or not address.hostname:
         raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint="an endpoint is http://HOST:PORT")
@@ -109,6 +110,8 @@ def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) ->
 def _plan(child: Child, deployment: Deployment, profile: LoadProfile) -> LoadPlan:
     return LoadPlan(
         endpoint=deployment.endpoint,
+        host=deployment.host,
+        protocol=deployment.protocol,
         model_name=deployment.model_name,
         inputs=deployment.inputs,
         batched=deployment.batched,

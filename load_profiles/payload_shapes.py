@@ -36,6 +36,8 @@ def _sent(tensor: TensorSpec, payload: Payload, *, batched: bool) -> TensorSpec:
             f"input {tensor.name} ({tensor.datatype} {list(shape)}) cannot hold an image",
             hint="set load.payload.kind to random",
         )
+    if payload.kind == "text" and tensor.datatype != "BYTES":
+        raise UsageError(f"input {tensor.name} ({tensor.datatype}) cannot hold a text", hint="set load.payload.kind")
     return TensorSpec(name=tensor.name, datatype=tensor.datatype, shape=(1, *shape) if batched else shape)
 
 

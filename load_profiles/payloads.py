@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from load_profiles.payload_shapes import sent_tensors
 from tuner.domain.deployment import TensorSpec
+from tuner.domain.errors import UsageError
 from tuner.domain.load import Payload
 
 Tensor = NDArray[Any]
@@ -28,14 +29,52 @@ def tensors(inputs: Sequence[TensorSpec], payload: Payload, *, batched: bool, se
     return [[_tensor(tensor, payload, source) for tensor in sent] for _ in range(payload.count)]
 
 
+def file_tensors(
+    inputs: Sequence[TensorSpec], content: bytes, *, batched: bool
+) -> tuple[tuple[TensorSpec, ...], list[Tensor]]:
+    """A file's bytes as the model's one input: one BYTES element (an image file, a text), or raw little-endian numbers.
+
+    Raises UsageError if the model has several inputs, or the bytes do not fill its shape.
+    """
+    if len(inputs) != 1:
+        raise UsageError(f"a file holds one input, and the model has {len(inputs)}", hint="write a .json request body")
+    (spec,) = inputs
+    values: Tensor
+    if spec.datatype == "BYTES":
+        values = np.array([content], dtype=object)
+    else:
+        dtype = np.dtype(NUMPY_NAMES.get(spec.datatype, spec.datatype.lower()))
+        if len(content) % dtype.itemsize:
+            raise UsageError(f"{len(content)} bytes are no whole number of {spec.datatype} values")
+        values = np.frombuffer(content, dtype)
+    try:
+        values = values.reshape((1, *spec.shape) if batched else spec.shape)
+    except ValueError as error:
+        raise UsageError(f"{values.size} values do not fill input {spec.name} {list(spec.shape)}") from error
+    return (spec,), [values]
+
+
 def _tensor(tensor: TensorSpec, payload: Payload, source: np.random.Generator) -> Tensor:
     match payload.kind:
         case "image":
             return _image(tensor, source)
-        case "random":
+        case "text":
+            return _text(tensor, payload.tokens, source)
+        case "random" | "files":
             return _random(tensor, source)
         case _ as unreachable:
             assert_never(unreachable)
+
+
+def _text(tensor: TensorSpec, tokens: tuple[int, int], source: np.random.Generator) -> Tensor:
+    """Texts of random words, as many as `tokens` allows, evenly distributed."""
+    fewest, most = tokens
+
+    def one() -> bytes:
+        words = source.integers(97, 123, size=(int(source.integers(fewest, most + 1)), WORD_LETTERS), dtype=np.uint8)
+        return b" ".join(word.tobytes() for word in words)
+
+    return np.array([one() for _ in range(int(np.prod(tensor.shape)))], dtype=object).reshape(tensor.shape)
 
 
 def _image(tensor: TensorSpec, source: np.random.Generator) -> Tensor:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from tuner.domain.arrival_kinds import arrivals_from
-from tuner.domain.deployment import TensorSpec
+from tuner.domain.deployment import Protocol, TensorSpec
 from tuner.domain.load import LoadProfile, Payload
 
 
@@ -16,6 +17,8 @@ class LoadPlan:
     """One run of load: where to, what, when, on which cores, and into which open file the samples go."""
 
     endpoint: str
+    host: str
+    protocol: Protocol
     model_name: str
     inputs: tuple[TensorSpec, ...]
     batched: bool
@@ -32,15 +35,12 @@ class LoadPlan:
         """The inverse of `to_json`. Raises ValueError, KeyError or TypeError on anything else."""
         fields = json.loads(text)
         inputs = (TensorSpec(**(tensor | {"shape": tuple(tensor["shape"])})) for tensor in fields["inputs"])
-        payload = fields["profile"]["payload"]
-        shape = None if payload["shape"] is None else tuple(payload["shape"])
-        profile = LoadProfile(
-            **(
-                fields["profile"]
-                | {
-                    "payload": Payload(**(payload | {"shape": shape})),
-                    "arrivals": arrivals_from(fields["profile"]["arrivals"]),
-                }
-            )
-        )
+        profile = fields["profile"]
+        payload = {key: _tuples(value) for key, value in profile["payload"].items()}
+        arrivals = arrivals_from(profile["arrivals"])
+        profile = LoadProfile(**(profile | {"payload": Payload(**payload), "arrivals": arrivals}))
         return LoadPlan(**(fields | {"inputs": tuple(inputs), "profile": profile, "cpus": tuple(fields["cpus"])}))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

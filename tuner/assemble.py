@@ -16,7 +16,7 @@ from tuner.domain.errors import UsageError
 from tuner.domain.recommendation import Conclusion
 from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
 from tuner.domain.trial import Trial
-from tuner.ports import Optimizer
+from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.problem import SearchProblem
 from tuner.study import Bench
 
@@ -107,6 +107,13 @@ def _local(spec: StudySpec) -> Iterator[Bench]:
     )
     with LocustLoadGenerator() as load:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+
+
+def open_load_generator() -> AbstractContextManager[LoadGenerator]:
+    """The load engine by itself, for a server that somebody else runs."""
+    from load_profiles.locust_generator import LocustLoadGenerator
+
+    return LocustLoadGenerator()
 
 
 BENCHES: dict[RunnerKind, Callable[[StudySpec], AbstractContextManager[Bench]]] = {

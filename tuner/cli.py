@@ -34,6 +34,14 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="A line for
 DEFAULT_STORAGE = "sqlite:///servetune.db"
 
 
+class ProtocolChoice(StrEnum):
+    """What a server may speak."""
+
+    KSERVE = "kserve_http"
+    TENSORFLOW = "tensorflow_rest"
+    HTTP = "http"
+
+
 class RunnerChoice(StrEnum):
     """Runners that can leave something behind."""
 
@@ -101,6 +109,73 @@ def tune(
         write_report(answer, report)
     typer.echo(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
+
+
+@app.command()
+def load(
+    target: Annotated[str, typer.Option("--target", help="http://HOST:PORT of a running server.")],
+    model: Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")] = "",
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Requests per second, over all. With --trace: its own.")
+    ] = None,
+    duration: Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")] = "20s",
+    warmup: Annotated[str, typer.Option("--warmup", help="Load before that, not measured.")] = "2s",
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit."),
+    ] = None,
+    arrivals: Annotated[
+        str,
+        typer.Option("--arrivals", help="poisson, constant, gamma:4, or a utilisation pattern such as peak_valley."),
+    ] = "poisson",
+    trace: Annotated[Path | None, typer.Option("--trace", help="Replay a CSV file of timestamps instead.")] = None,
+    slo: Annotated[
+        list[str] | None, typer.Option("--slo", help="Such as 'latency_p99_ms<=50'; may be repeated.")
+    ] = None,
+    payload: Annotated[
+        list[str] | None,
+        typer.Option("--payload", help="random, image, text:24-256, or files: FILE or FILE*WEIGHT, may be repeated."),
+    ] = None,
+    shape: Annotated[
+        str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")
+    ] = "",
+    protocol: Annotated[
+        ProtocolChoice, typer.Option("--protocol", help="What the server speaks.")
+    ] = ProtocolChoice.KSERVE,
+    allow_target: Annotated[
+        list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
+    ] = None,
+    find_capacity: Annotated[
+        bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
+    from tuner.load_command import load_document, load_text
+    from tuner.load_request import LoadRequest, carry_out
+
+    request = LoadRequest(
+        target=target,
+        model=model,
+        rate_rps=rate,
+        duration=duration,
+        warmup=warmup,
+        timeout=timeout,
+        arrivals=arrivals,
+        trace=trace,
+        slos=tuple(slo or ()),
+        payloads=tuple(payload or ()),
+        shape=shape,
+        protocol=protocol.value,
+        allowed=tuple(allow_target or ()),
+        capacity=find_capacity,
+        seed=seed,
+    )
+    with orderly_stop():
+        result = carry_out(request)
+    typer.echo(load_document(result) if json else load_text(result))
+    raise typer.Exit(result.exit_code)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from tuner.domain.cost import Term
-from tuner.domain.load import PayloadKind
 from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
@@ -131,7 +130,7 @@ class KnobsSection(_Section):
 class PayloadSection(_Section):
     """How request bodies are made."""
 
-    kind: PayloadKind = "random"
+    kind: Literal["image", "random", "text"] = "random"
     shape: Annotated[list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=8)] | None = Field(
         default=None, description="Without the batch dimension; for models whose own shape has free dimensions."
     )

@@ -54,6 +54,9 @@ ANSWERS = {
     "garbage": b"SSH-2.0-OpenSSH_9.2\r\n",
     "two": binary() + binary(),
 }
+METADATA = http(
+    json.dumps({"name": "identity", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 16]}]}).encode()
+)
 ERROR = http(json.dumps({"error": "failed as planned"}).encode(), status="500 Internal Server Error")
 
 
@@ -71,13 +74,20 @@ class Server(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.received += data
         while (size := self.request_size()) is not None and len(self.received) >= size:
-            self.received = self.received[size:]
-            self.serve()
+            request, self.received = self.received[:size], self.received[size:]
+            if request.startswith(b"GET /v2/models/identity "):
+                self.transport.write(METADATA if self.behaviour["answer"] != "redirect" else ANSWERS["redirect"])
+            elif request.startswith(b"GET "):
+                self.transport.write(http(b"{}", status="404 Not Found"))
+            else:
+                self.serve()
 
     def request_size(self) -> int | None:
         head, separator, _ = self.received.partition(b"\r\n\r\n")
         if not separator:
             return None
+        if head.startswith(b"GET "):
+            return len(head) + len(separator)
         fields = dict(line.lower().split(b":", 1) for line in head.split(b"\r\n")[1:])
         return len(head) + len(separator) + int(fields[b"content-length"])
 

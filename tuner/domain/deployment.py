@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tuner.domain.space import Configuration
+
+Protocol = Literal["kserve_http", "tensorflow_rest", "http"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,10 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A server that is ready: where it answers, what it expects, which cores are left for the load generator."""
+    """A server that is ready: where it answers, what it expects, which cores are left for the load generator.
+
+    `host` is what requests call it where the endpoint is a pinned address; empty: as in the endpoint.
+    """
 
     deployment_id: str
     endpoint: str
@@ -42,6 +48,8 @@ class Deployment:
     configuration: Configuration
     generator_cpus: tuple[int, ...]
     ready_after_s: float
+    host: str = ""
+    protocol: Protocol = "kserve_http"
     facts: tuple[tuple[str, str], ...] = ()
 
 

@@ -7,19 +7,23 @@ from typing import Literal
 
 from tuner.domain.arrival_kinds import Arrivals
 
-PayloadKind = Literal["image", "random"]
+PayloadKind = Literal["image", "random", "text", "files"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """How request bodies are made: `count` distinct ones, serialised before the clock starts.
 
+    `text` fills BYTES inputs with `tokens` = (fewest, most) words, evenly distributed; `files` are (path, weight),
+    each a whole body or the bytes of the model's one input.
     `shape` (without the batch dimension) replaces the model's own where that has free dimensions.
     """
 
     kind: PayloadKind = "random"
     shape: tuple[int, ...] | None = None
     count: int = 16
+    tokens: tuple[int, int] = (24, 256)
+    files: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,120 @@
+"""The options of `servetune load` checked and made values; what is wrong is said before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tuner.domain.arrival_kinds import Arrivals, Replay
+from tuner.domain.deployment import Protocol
+from tuner.domain.errors import UsageError
+from tuner.domain.load import LoadProfile, Payload
+from tuner.domain.slo import PERCENT, Slo
+from tuner.load_command import LoadResult, deployment_at, find_capacity, run_load
+from tuner.load_options import arrivals_of, duration_s, slo_of
+from tuner.load_target import find_target
+from tuner.traces import read_trace
+
+MOST_REQUESTS = 20_000_000
+_WEIGHTED = re.compile(r"(.+?)(?:\*(\d+(?:\.\d+)?))?")
+_TEXT = re.compile(r"text(?::(\d{1,5})-(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """What was written on the command line."""
+
+    target: str
+    model: str
+    rate_rps: float | None
+    duration: str
+    warmup: str
+    timeout: str | None
+    arrivals: str
+    trace: Path | None
+    slos: tuple[str, ...]
+    payloads: tuple[str, ...]
+    shape: str
+    protocol: str
+    allowed: tuple[str, ...]
+    capacity: bool
+    seed: int
+
+
+def carry_out(request: LoadRequest) -> LoadResult:
+    """Check everything, then put load on the target.
+
+    Raises UsageError, TargetRefused, InfrastructureError, TransientFailure, InvalidMeasurement.
+    """
+    target = find_target(request.target, request.allowed)
+    arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
+    rate_rps = _rate_rps(request, arrivals)
+    slos = tuple(slo_of(text, rate_rps) for text in request.slos)
+    if request.capacity and not slos:
+        raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
+    if request.protocol != "http" and not request.model:
+        raise UsageError("which model is meant is not said", hint="add --model NAME")
+    profile = _profile(request, arrivals, rate_rps, slos)
+    deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
+    return (find_capacity if request.capacity else run_load)(deployment, profile, slos)
+
+
+def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:
+    if request.rate_rps is not None:
+        if not 0.0 < request.rate_rps <= 1_000_000:
+            raise UsageError(f"{request.rate_rps:g} is no rate", hint="above 0, at most 1,000,000 requests per second")
+        return request.rate_rps
+    if isinstance(arrivals, Replay):
+        return arrivals.mean_rps
+    raise UsageError("how many requests per second is not said", hint="add --rate")
+
+
+def _profile(request: LoadRequest, arrivals: Arrivals, rate_rps: float, slos: tuple[Slo, ...]) -> LoadProfile:
+    window_s, warmup_s = duration_s(request.duration), duration_s(request.warmup)
+    widest_s = max((slo.max / 1000.0 for slo in slos if slo.indicator in PERCENT), default=0.0)
+    timeout_s = duration_s(request.timeout) if request.timeout else max(1.0, 5.0 * widest_s)
+    if not 0.0 < window_s <= 86_400 or not 0.0 < timeout_s <= 86_400 or warmup_s > 86_400:
+        raise UsageError("a duration is out of range", hint="more than nothing, at most 24h")
+    if timeout_s < widest_s:
+        raise UsageError(f"answers are given up after {timeout_s:g} s, before the limit of {widest_s:g} s")
+    if rate_rps * (window_s + warmup_s) > MOST_REQUESTS:
+        raise UsageError("too many requests for one run", hint=f"at most {MOST_REQUESTS:,}")
+    return LoadProfile(
+        arrivals=arrivals,
+        offered_rps=rate_rps,
+        warmup_s=warmup_s,
+        window_s=window_s,
+        timeout_s=timeout_s,
+        payload=_payload(request),
+        seed=request.seed,
+    )
+
+
+def _payload(request: LoadRequest) -> Payload:
+    try:
+        shape = tuple(int(size) for size in request.shape.split(",")) if request.shape else None
+    except ValueError as error:
+        raise UsageError(f"{request.shape!r} is no shape", hint="write 3,224,224") from error
+    match request.payloads:
+        case ():
+            if request.protocol != "kserve_http":
+                raise UsageError(f"{request.protocol} needs bodies to send", hint="add --payload FILE")
+            return Payload(shape=shape)
+        case ("random" | "image" as kind,):
+            return Payload(kind=kind, shape=shape)
+        case (text,) if found := _TEXT.fullmatch(text):
+            fewest, most = (int(found[1]), int(found[2])) if found[1] else (24, 256)
+            if not 0 < fewest <= most:
+                raise UsageError(f"{text!r} is no range of lengths", hint="write text:24-256")
+            return Payload(kind="text", shape=shape, tokens=(fewest, most), count=64)
+        case files:
+            return Payload(kind="files", shape=shape, files=tuple(_weighted(text) for text in files))
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    found = _WEIGHTED.fullmatch(text)
+    if found is None or not Path(found[1]).is_file():
+        raise UsageError(f"the payload {text!r} is no file", hint="or random, image, text:24-256")
+    return str(Path(found[1]).resolve()), float(found[2] or 1.0)
