@@ -1,0 +1,168 @@
+"""`servetune load` as users meet it, against servers with a known behaviour. Limits are wide: machines are noisy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers.behaviour import Behaviour, serving
+from tuner import cli
+
+EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s")
+WIDE = ("--slo", "latency_p99_ms<=5000")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["servetune", "load", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        caught = capsys.readouterr()
+        return int(exited.value.code or 0), caught.out, caught.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    with serving(Behaviour(delay_s=0.002)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_a_server_that_keeps_its_objective_passes_with_one_document(load, healthy: str):
+    code, out, _ = load(
+        "--target", healthy, "--model", "identity", "--rate", "400", "--duration", "6s", *WIDE, "--seed", "1", "--json"
+    )
+    document = json.loads(out)
+    assert (code, document["verdict"]) == (0, "PASS"), document
+    assert document["errors"] == 0
+    assert 2200 < document["sent"] < 2600
+    assert document["offered_rps"] == document["achieved_rps"] == pytest.approx(document["sent"] / 6.0)
+    assert document["latency_ms"].keys() == {"p50", "p90", "p95", "p99", "p99_9", "max", "mean"}
+    assert 2.0 <= document["latency_ms"]["p50"] <= document["latency_ms"]["max"]
+    assert document["slos"][0]["bad"] == 0
+
+
+def test_too_few_requests_leave_it_undecided(load, healthy: str):
+    code, out, _ = load(
+        "--target",
+        healthy,
+        "--model",
+        "identity",
+        "--rate",
+        "100",
+        "--duration",
+        "1s",
+        "--warmup",
+        "0s",
+        *WIDE,
+        "--json",
+    )
+    document = json.loads(out)
+    assert (code, document["verdict"]) == (4, "UNDECIDED")
+    assert document["doubts"] == ["few_requests"]
+
+
+def test_a_failing_server_fails_and_the_reason_is_told(load):
+    with serving(Behaviour(error_every=2)) as port:
+        target = f"http://127.0.0.1:{port}"
+        code, out, _ = load("--target", target, "--model", "identity", *EASY, *WIDE, "--json")
+    document = json.loads(out)
+    assert (code, document["verdict"]) == (3, "FAIL"), document
+    assert document["errors"] == pytest.approx(document["sent"] / 2, abs=2)
+    assert document["latency_ms"]["p99"] is None
+    assert "failed as planned" in document["first_error"]
+
+
+def test_without_objectives_there_is_no_verdict(load, healthy: str):
+    code, out, _ = load("--target", healthy, "--model", "identity", "--rate", "50", "--duration", "0.5s", "--json")
+    assert json.loads(out)["verdict"] in (None, "INVALID")
+    assert code == (0 if json.loads(out)["verdict"] is None else 7)
+
+
+def test_another_host_is_refused_with_exit_9(load):
+    code, out, err = load("--target", "http://192.0.2.1:8000", "--model", "m", "--rate", "1")
+    assert (code, out) == (9, "")
+    assert "nothing was sent" in err
+
+
+def test_a_redirect_is_not_followed(load):
+    with serving(Behaviour(answer="redirect")) as port:
+        code, _, err = load("--target", f"http://127.0.0.1:{port}", "--model", "identity", "--rate", "10")
+    assert code == 9
+    assert "redirects" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--model", "identity"),
+        ("--rate", "10"),
+        ("--model", "identity", "--rate", "0"),
+        ("--model", "identity", "--rate", "10", "--find-capacity"),
+        ("--model", "identity", "--rate", "10", "--payload", "/no/such/file"),
+        ("--model", "identity", "--rate", "10", "--slo", "p99<50"),
+        ("--model", "unknown", "--rate", "10"),
+        ("--rate", "10", "--protocol", "http"),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_2(load, healthy: str, arguments: tuple[str, ...]):
+    code, out, err = load("--target", healthy, *arguments)
+    assert (code, out) == (2, ""), err
+    assert err
+
+
+def test_nobody_there_is_exit_7(load):
+    with serving(Behaviour()) as port:
+        pass
+    code, _, err = load("--target", f"http://127.0.0.1:{port}", "--model", "identity", "--rate", "10")
+    assert code == 7
+    assert "refused" in err
+
+
+def test_bodies_come_from_files_and_a_recording_is_replayed(load, healthy: str, tmp_path: Path):
+    (tmp_path / "a.bin").write_bytes(bytes(64))
+    (tmp_path / "b.json").write_text('{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [0]}]}')
+    (tmp_path / "trace.csv").write_text("\n".join(str(k / 100) for k in range(100)))
+    files = ("--payload", str(tmp_path / "a.bin"), "--payload", f"{tmp_path / 'b.json'}*3")
+    trace = ("--trace", str(tmp_path / "trace.csv"), "--duration", "1s", "--warmup", "0s")
+    _, out, err = load("--target", healthy, "--model", "identity", *files, *trace, "--json")
+    document = json.loads(out)
+    assert document["errors"] == 0, (document, err)
+    assert document["sent"] == 100
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer", "good"),
+    [
+        ("http", "binary", True),
+        ("tensorflow_rest", "json", True),
+        ("tensorflow_rest", "error_body", False),
+        ("http", "redirect", False),
+    ],
+)
+def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good: bool):
+    """The test server's JSON answer has outputs, as TensorFlow Serving's column format has."""
+    body = tmp_path / "body.json"
+    body.write_text('{"instances": [[1.0]]}')
+    options = ("--protocol", protocol, "--payload", str(body), "--rate", "50", "--duration", "1s", "--json")
+    with serving(Behaviour(answer=answer)) as port:
+        _, out, _ = load("--target", f"http://127.0.0.1:{port}/predict", "--model", "identity", *options)
+    document = json.loads(out)
+    assert document["errors"] == (0 if good else document["sent"])
+
+
+def test_the_capacity_is_an_interval_below_which_it_passes(load):
+    """Failing every 300th request breaks a limit of 0.1 % at any load: there is no capacity, and that is told."""
+    with serving(Behaviour(error_every=3)) as port:
+        options = ("--rate", "400", "--duration", "0.5s", "--warmup", "0s", *WIDE, "--find-capacity", "--json")
+        code, out, _ = load("--target", f"http://127.0.0.1:{port}", "--model", "identity", *options)
+    document = json.loads(out)
+    assert code == 3
+    assert document["capacity_rps"] == 0.0
+    assert document["capacity_interval_rps"][1] <= 400.0
+    assert {probe["verdict"] for probe in document["probes"]} <= {"FAIL", "UNDECIDED"}
