@@ -78,6 +78,12 @@ class Child:
         except OSError as error:
             raise self.failure("the load generator ended before it was told what to do") from error
 
+    def stop(self) -> None:
+        """Ask it to end its run where it is; its result is then that of a shorter one. It may have ended already."""
+        with contextlib.suppress(BrokenPipeError):
+            self._plan_pipe.write(b"stop\n")
+            self._plan_pipe.flush()
+
     def messages(self, *, until_s: float) -> Iterator[dict[str, object]]:
         """What the child says, until it says no more. Raises TransientFailure at `until_s` (monotonic)."""
         descriptor = self._message_pipe.fileno()

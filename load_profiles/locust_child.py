@@ -12,6 +12,10 @@ import os
 import random
 import resource
 import sys
+from array import array
+from base64 import b64encode
+from bisect import bisect_left
+from math import inf
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -26,6 +30,7 @@ from load_profiles.recording import Recording
 from load_profiles.running_latencies import RunningLatencies
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.load import GeneratorHealth
+from tuner.domain.sequential import LOOKS
 
 MAX_CONNECTIONS = 16384
 SPARE_DESCRIPTORS = 64
@@ -55,7 +60,7 @@ def _tell(**fields: object) -> None:
 def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
     notes = _settle(plan.cpus)
     recording = Recording(intended_starts_s(plan.profile))
-    watch = _Watch(recording, run, plan.model_name)
+    watch = _Watch(recording, run, plan)
     loop = _open_loop(plan, recording, watch)
     _keep_garbage_collector_out()
     efforts: list[Effort] = []
@@ -69,7 +74,7 @@ def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
         first_error=recording.first_error,
     )
     with os.fdopen(plan.result_descriptor, "wb") as result:
-        result.write(pack(recording, health))
+        result.write(pack(recording, health, recording.settled_from(0)))
     _tell(event="finished")
 
 
@@ -97,10 +102,13 @@ def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
 class _Watch:
     """What is done while nothing is due: events and percentiles for answers that came, a line of progress."""
 
-    def __init__(self, recording: Recording, run: LocustRun, name: str) -> None:
+    def __init__(self, recording: Recording, run: LocustRun, plan: LoadPlan) -> None:
         self._recording = recording
         self._run = run
-        self._name = name
+        self._name = plan.model_name
+        self._shown = bisect_left(recording.intended_s, plan.profile.warmup_s)
+        self._show_every_s = max(PROGRESS_EVERY_S, plan.profile.window_s / LOOKS) if plan.profile.slos else inf
+        self._shown_s = monotonic()
         self._latencies = RunningLatencies()
         self._counted = 0
         self._told_s = monotonic()
@@ -111,6 +119,16 @@ class _Watch:
             self._told_s = monotonic()
             self._tell_progress()
             self._run.let_others_run()
+        if monotonic() - self._shown_s > self._show_every_s:
+            self._shown_s = monotonic()
+            self._show_latencies()
+
+    def _show_latencies(self) -> None:
+        """What came of the requests due in the window, without gaps, so that others can tell whether to go on."""
+        last = max(self._shown, self._recording.settled_from(self._shown))
+        latencies_s = array("d", map(self._recording.latency_s, range(self._shown, last)))
+        _tell(event="latencies", values=b64encode(latencies_s.tobytes()).decode())
+        self._shown = last
 
     def finish(self) -> None:
         """Count what is left."""

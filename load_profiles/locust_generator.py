@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from array import array
+from base64 import b64decode
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,7 @@ from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import UsageError
 from tuner.domain.load import LoadProfile, LoadRun
+from tuner.domain.sequential import fails_already
 
 START_UP_S = 60.0
 GRACE_S = 15.0
@@ -85,6 +88,7 @@ class LocustLoadGenerator:
     def _drive(self, child: Child, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         intended_s = intended_starts_s(profile)
         until_s = monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+        latencies_s, stopped = array("d"), False
         child.tell(_plan(child, deployment, profile))
         for message in child.messages(until_s=until_s):
             match message:
@@ -92,11 +96,23 @@ class LocustLoadGenerator:
                     self._on_progress(LoadProgress(due=len(intended_s), sent=sent, errors=errors, p99_ms=p99_ms))
                 case {"event": "started", "notes": str(notes)} if notes:
                     logger.info("load generator: %s", notes)
+                case {"event": "latencies", "values": str(values)}:
+                    latencies_s.frombytes(b64decode(values))
+                    if not stopped and fails_already(latencies_s, profile.slos):
+                        child.stop()
+                        stopped = True
                 case _:
                     pass
         child.await_exit(until_s=until_s)
         samples, health = unpack(child.result(), intended_s)
-        return LoadRun(profile=profile, samples=samples, generator=health)
+        return LoadRun(profile=_carried_out(profile, intended_s, len(samples)), samples=samples, generator=health)
+
+
+def _carried_out(profile: LoadProfile, intended_s: tuple[float, ...], requests: int) -> LoadProfile:
+    """The profile of a run that was ended early: its window ends where the first request left out was due."""
+    if requests == len(intended_s):
+        return profile
+    return replace(profile, window_s=intended_s[requests] - profile.warmup_s)
 
 
 def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:

@@ -8,6 +8,7 @@ Imports epoll and select before locust patches the module `select`.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll, select
@@ -22,6 +23,7 @@ LEAD_S = 0.02
 SENDS_PER_PASS = 32
 SPARE_TIME_S = 0.0005
 LONGEST_WAIT_S = 0.1
+LINE_BYTES = 64
 OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM})
 WATCHED = EPOLLIN | EPOLLRDHUP
 TIMED_OUT = "no complete answer within the time limit"
@@ -56,7 +58,8 @@ class OpenLoop:
     ) -> None:
         """`spare_time` is called when nothing is due for a while, and must be quick.
 
-        `lifeline` is a descriptor that becomes readable, or is closed, when the run has to end.
+        `lifeline` is a descriptor that is closed when nobody waits for the result any more, and holds a line when it is
+        known: then the run ends where it is.
         """
         self._family, self._address = address
         self._messages = messages
@@ -72,25 +75,26 @@ class OpenLoop:
         self._epoll = epoll()
         self._next = 0
         self._oldest = 0
+        self._stopped = False
         self._start_s = 0.0
 
     def run(self) -> Effort:
-        """Return when every request has been answered or has failed. Raises ControllerGone."""
+        """Return when every request has been answered or has failed, or when told to end. Raises ControllerGone."""
         count = len(self._recording)
         self._epoll.register(self._lifeline, EPOLLIN)
         self._start_s = monotonic() + LEAD_S
         cpu_s = process_time()
         try:
-            while self._next < count:
+            while self._next < count and not self._stopped:
                 self._pass()
             cpu_ratio = (process_time() - cpu_s) / max(self._now_s() + LEAD_S, LEAD_S)
-            while self._oldest < count:
+            while self._oldest < count and not self._stopped:
                 self._pass()
         finally:
             self._epoll.close()
             for connection in self._connections.values():
                 connection.close()
-        return Effort(cpu_ratio=cpu_ratio, cpu_ms_per_request=(process_time() - cpu_s) * 1000.0 / max(count, 1))
+        return Effort(cpu_ratio=cpu_ratio, cpu_ms_per_request=(process_time() - cpu_s) * 1000.0 / max(self._next, 1))
 
     def _pass(self) -> None:
         self._send_due()
@@ -156,7 +160,10 @@ class OpenLoop:
 
     def _react(self, descriptor: int, events: int) -> None:
         if descriptor == self._lifeline:
-            raise ControllerGone
+            if not os.read(descriptor, LINE_BYTES):
+                raise ControllerGone
+            self._stopped = True
+            return
         connection = self._connections.get(descriptor)
         if connection is None:  # closed earlier in this very pass
             return

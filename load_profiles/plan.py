@@ -10,6 +10,7 @@ from typing import Any
 from tuner.domain.arrival_kinds import arrivals_from
 from tuner.domain.deployment import Protocol, TensorSpec
 from tuner.domain.load import LoadProfile, Payload
+from tuner.domain.slo import Slo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,9 @@ class LoadPlan:
         inputs = (TensorSpec(**(tensor | {"shape": tuple(tensor["shape"])})) for tensor in fields["inputs"])
         profile = fields["profile"]
         payload = {key: _tuples(value) for key, value in profile["payload"].items()}
+        slos = tuple(Slo(**slo) for slo in profile["slos"])
         arrivals = arrivals_from(profile["arrivals"])
-        profile = LoadProfile(**(profile | {"payload": Payload(**payload), "arrivals": arrivals}))
+        profile = LoadProfile(**(profile | {"payload": Payload(**payload), "arrivals": arrivals, "slos": slos}))
         return LoadPlan(**(fields | {"inputs": tuple(inputs), "profile": profile, "cpus": tuple(fields["cpus"])}))
 
 

@@ -24,6 +24,15 @@ class Recording:
         self.errors = 0
         self.first_error = ""
 
+    def settled_from(self, index: int) -> int:
+        """The first request, counted from `index`, that is still waiting; all before it are settled."""
+        waiting = self.settled.find(0, index)
+        return len(self.settled) if waiting < 0 else waiting
+
+    def latency_s(self, index: int) -> float:
+        """From when it was due; infinite for a failure."""
+        return self.done_s[index] - self.intended_s[index] if self.ok[index] else math.inf
+
     def __len__(self) -> int:
         return len(self.intended_s)
 

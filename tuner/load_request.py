@@ -89,6 +89,7 @@ def _profile(request: LoadRequest, arrivals: Arrivals, rate_rps: float, slos: tu
         timeout_s=timeout_s,
         payload=_payload(request),
         seed=request.seed,
+        slos=slos,
     )
 
 

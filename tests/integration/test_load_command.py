@@ -47,6 +47,16 @@ def test_a_server_that_keeps_its_objective_passes_with_one_document(load, health
     assert document["slos"][0]["bad"] == 0
 
 
+def test_a_certain_failure_ends_the_test_early(load):
+    with serving(Behaviour(error_every=2)) as port:
+        options = ("--rate", "300", "--duration", "60s", "--warmup", "0.2s", *WIDE, "--json")
+        code, out, _ = load("--target", f"http://127.0.0.1:{port}", "--model", "identity", *options)
+    document = json.loads(out)
+    assert code == 3
+    assert document["window_s"] < 30.0
+    assert document["sent"] == pytest.approx(300 * document["window_s"], rel=0.3)
+
+
 def test_too_few_requests_leave_it_undecided(load, healthy: str):
     code, out, _ = load(
         "--target",
@@ -156,13 +166,13 @@ def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good:
     assert document["errors"] == (0 if good else document["sent"])
 
 
-def test_the_capacity_is_an_interval_below_which_it_passes(load):
-    """Failing every 300th request breaks a limit of 0.1 % at any load: there is no capacity, and that is told."""
+def test_a_server_that_never_passes_has_no_capacity(load):
+    """Every third request fails: certain at 400 requests per second, too few to tell at a handful."""
     with serving(Behaviour(error_every=3)) as port:
         options = ("--rate", "400", "--duration", "0.5s", "--warmup", "0s", *WIDE, "--find-capacity", "--json")
         code, out, _ = load("--target", f"http://127.0.0.1:{port}", "--model", "identity", *options)
     document = json.loads(out)
-    assert code == 3
+    assert code in {3, 4}
     assert document["capacity_rps"] == 0.0
     assert document["capacity_interval_rps"][1] <= 400.0
     assert {probe["verdict"] for probe in document["probes"]} <= {"FAIL", "UNDECIDED"}

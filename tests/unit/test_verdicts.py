@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tuner.domain.sequential import fails_already
 from tuner.domain.slo import Slo, Tally, Verdict, assess, goodput_slo, judge, pool
 from tuner.domain.statistics import binomial_lower_tail, binomial_upper_tail, design_effect
 
@@ -161,3 +162,20 @@ def test_the_design_effect_of_a_queue_grows_with_its_load(load: float, low: floa
 @pytest.mark.parametrize("flags", [[], [True], [False] * 1000, [True] * 1000, [True, False] * 10])
 def test_where_there_is_nothing_to_see_the_design_effect_is_one(flags: list[bool]):
     assert design_effect(flags) == 1.0
+
+
+def alternating(count: int, late_every: int) -> list[float]:
+    return [0.2 if k % late_every == 0 else 0.01 for k in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "late_every", "certain"), [(400, 2, True), (400, 100, False), (10, 2, False), (0, 1, False)]
+)
+def test_a_failure_is_certain_early_only_where_it_is_gross(count: int, late_every: int, certain: bool):
+    assert fails_already(alternating(count, late_every), [P99]) is certain
+
+
+def test_one_long_queue_among_good_answers_is_no_certain_failure():
+    latencies = [0.01] * 1000 + [0.2] * 40 + [0.01] * 960
+    assert not fails_already(latencies, [P99])
+    assert fails_already(alternating(2000, 25), [P99]), "as many, but one by one"

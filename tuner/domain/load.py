@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuner.domain.arrival_kinds import Arrivals
+from tuner.domain.slo import Slo
 
 PayloadKind = Literal["image", "random", "text", "files"]
 
@@ -28,7 +29,10 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadProfile:
-    """Open-loop load on one deployment: when requests are due does not depend on the answers."""
+    """Open-loop load on one deployment: when requests are due does not depend on the answers.
+
+    A generator may end the window as soon as it is certain that one of `slos` is broken.
+    """
 
     arrivals: Arrivals
     offered_rps: float
@@ -37,6 +41,7 @@ class LoadProfile:
     timeout_s: float
     payload: Payload
     seed: int
+    slos: tuple[Slo, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -72,7 +77,10 @@ class GeneratorHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRun:
-    """Everything one call of a load generator yields; complete before the server goes away."""
+    """Everything one call of a load generator yields; complete before the server goes away.
+
+    `profile` has the window that was really carried out: shorter than asked for where the load ended early.
+    """
 
     profile: LoadProfile
     samples: Samples

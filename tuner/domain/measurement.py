@@ -23,6 +23,7 @@ REQUESTS_BEYOND_PERCENTILE = 10
 OTHERS_CORES_LIMIT = 0.3
 BEYOND_TIMES = (1, 5, 10)
 WIDEST_SHARE = 0.1
+NEAR_LIMIT = 0.5
 
 
 class Doubt(StrEnum):
@@ -153,7 +154,7 @@ def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> Tally:
     The design effect is measured where there is something to see: at the limit, or at the observed percentile if that
     is lower, since the same requests wait for each other on both sides of a limit that is hardly ever reached. The
     largest of it there and at the thresholds that five and ten times as many exceed counts: with few late requests
-    it is mostly chance.
+    it is mostly chance. What happens below half the limit says nothing about requests that break it.
     """
     bad, percentile = count_bad(slo, latencies_s, slos), PERCENT.get(slo.indicator)
     return Tally(
@@ -182,7 +183,8 @@ def _widest_effect(latencies_s: Sequence[float], limit_ms: float, allowed_share:
     effects = [design_effect([_is_bad(latency, limit_ms) for latency in latencies_s])]
     for times in BEYOND_TIMES if ascending else ():
         share = min(times * allowed_share, max(allowed_share, WIDEST_SHARE))
-        threshold_ms = min(limit_ms, nearest_rank(ascending, 100.0 * (1.0 - share)) * 1000.0)
+        exceeded_ms = nearest_rank(ascending, 100.0 * (1.0 - share)) * 1000.0
+        threshold_ms = min(limit_ms, max(exceeded_ms, NEAR_LIMIT * limit_ms))
         effects.append(design_effect([latency * 1000.0 > threshold_ms for latency in latencies_s]))
     return max(effects)
 

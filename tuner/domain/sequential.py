@@ -9,6 +9,7 @@ from tuner.domain.slo import Slo, Tally, looks_bad
 
 LOOKS = 20
 INTERIM_RISK = 0.005
+LEAST_REQUESTS = 100
 
 
 def fails_already(latencies_s: Sequence[float], slos: Sequence[Slo]) -> bool:
@@ -16,10 +17,10 @@ def fails_already(latencies_s: Sequence[float], slos: Sequence[Slo]) -> bool:
 
     Error spending: all looks together may be wrong INTERIM_RISK of the time for a service exactly at its limit, each
     an equal part of that; the verdict at the end has its own risk. `latencies_s` are those of the requests due so
-    far, without gaps, failures infinite.
+    far, without gaps, failures infinite; how alike neighbours are cannot be seen in fewer than LEAST_REQUESTS.
     """
     risk = INTERIM_RISK / LOOKS
-    for slo in slos if latencies_s else ():
+    for slo in slos if len(latencies_s) >= LEAST_REQUESTS else ():
         bad = count_bad(slo, latencies_s, slos)
         alone = Tally(slo=slo, requests=len(latencies_s), bad=bad, observed=0.0)
         # Only if they could be enough, did every request speak for itself, is it worth finding out whether they do.

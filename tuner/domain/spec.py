@@ -99,4 +99,5 @@ class StudySpec:
             timeout_s=self.timeout_s,
             payload=self.load.payload,
             seed=seed,
+            slos=self.slos,
         )
