@@ -26,21 +26,21 @@ EFFECTIVE = {False: 2_500, True: 10_000}
 
 
 @dataclass(frozen=True)
-class Test:
+class JudgedWindow:
     """One test of one window: its verdict, and which part of the window it took."""
 
     verdict: Verdict
     part: float
 
 
-def run_test(latencies_s: Sequence[float], limit_s: float) -> Test:
+def run_test(latencies_s: Sequence[float], limit_s: float) -> JudgedWindow:
     """As a load generator does it: looked at LOOKS times, ended early only to fail, else judged at the end."""
     slo = Slo(indicator="latency_p99_ms", max=limit_s * 1000.0)
     for look in range(1, LOOKS):
         seen = latencies_s[: len(latencies_s) * look // LOOKS]
         if fails_already(seen, [slo]):
-            return Test(assess(tally(slo, seen, [slo])).verdict, look / LOOKS)
-    return Test(assess(tally(slo, latencies_s, [slo])).verdict, 1.0)
+            return JudgedWindow(assess(tally(slo, seen, [slo])).verdict, look / LOOKS)
+    return JudgedWindow(assess(tally(slo, latencies_s, [slo])).verdict, 1.0)
 
 
 def windows(service: Service, requests: int, runs: int, seed: int) -> Iterator[list[float]]:
@@ -53,16 +53,16 @@ def windows(service: Service, requests: int, runs: int, seed: int) -> Iterator[l
         yield from (row[warm_up:].tolist() for row in rows)
 
 
-def tests_of(service: Service, requests: int, ratios: Sequence[float], runs: int, seed: int) -> dict[float, list[Test]]:
+def judged_windows(service: Service, requests: int, ratios: Sequence[float], runs: int, seed: int) -> dict[float, list[JudgedWindow]]:
     """The same windows against a limit for each ratio of true p99 to limit."""
-    results: dict[float, list[Test]] = {ratio: [] for ratio in ratios}
+    results: dict[float, list[JudgedWindow]] = {ratio: [] for ratio in ratios}
     for latencies in windows(service, requests, runs, seed):
         for ratio in ratios:
             results[ratio].append(run_test(latencies, truth_of(service).p99 / ratio))
     return results
 
 
-def line(name: str, requests: int, ratio: float, tests: Sequence[Test]) -> str:
+def line(name: str, requests: int, ratio: float, tests: Sequence[JudgedWindow]) -> str:
     found = Counter(test.verdict for test in tests)
     shares = "".join(f"{found[verdict] / len(tests):9.2%}" for verdict in Verdict)
     median_s = statistics.median(test.part for test in tests) * WINDOW_S
@@ -71,12 +71,12 @@ def line(name: str, requests: int, ratio: float, tests: Sequence[Test]) -> str:
 
 def main(runs: int) -> None:
     head = f"{'service':34s}{'requests':>9s}{'p99/L':>7s}{'tests':>7s}" + "".join(f"{v:>9s}" for v in COLUMNS)
-    pooled: dict[float, list[Test]] = {ratio: [] for ratio in RATIOS}
+    pooled: dict[float, list[JudgedWindow]] = {ratio: [] for ratio in RATIOS}
     print(f"Windows of {WINDOW_S:g} s at {' and '.join(map(str, RATES_RPS))} requests per second\n{head}")
     for service in SERVICES:
         for rate_rps in RATES_RPS:
             requests = int(rate_rps * WINDOW_S)
-            for ratio, tests in tests_of(service, requests, RATIOS, runs, seed=int(rate_rps)).items():
+            for ratio, tests in judged_windows(service, requests, RATIOS, runs, seed=int(rate_rps)).items():
                 pooled[ratio] += tests
                 print(line(service.name, requests, ratio, tests), flush=True)
     for ratio, tests in pooled.items():
@@ -85,7 +85,7 @@ def main(runs: int) -> None:
     pooled = {ratio: [] for ratio in (0.8, 0.98, 1.02)}
     for service in SERVICES:
         requests = int(EFFECTIVE[service.heavy] * max(1.0, truth_of(service).design_effect))
-        for ratio, tests in tests_of(service, requests, tuple(pooled), max(20, runs // 2), seed=7).items():
+        for ratio, tests in judged_windows(service, requests, tuple(pooled), max(20, runs // 2), seed=7).items():
             pooled[ratio] += tests
             print(line(service.name, requests, ratio, tests), flush=True)
     for ratio, tests in pooled.items():

@@ -58,7 +58,7 @@ class Telemetry:
     """The server's own counters since it started; None where the runner cannot see it.
 
     `machine_busy_s` are CPU seconds of everything on the machine that server and load generator share, `at_s` is when
-    all this was read; both count from any origin.
+    all this was read; both count from any origin. `gpu_busy_ratio` is the share of time the GPU had work.
     """
 
     inference_count: int | None = None
@@ -72,6 +72,9 @@ class Telemetry:
     restarts: int = 0
     machine_busy_s: float | None = None
     at_s: float | None = None
+    cpu_limit_cores: float | None = None
+    memory_limit_bytes: int | None = None
+    gpu_busy_ratio: float | None = None
 
 
 def telemetry_between(before: Telemetry, after: Telemetry) -> Telemetry:
@@ -95,4 +98,7 @@ def telemetry_between(before: Telemetry, after: Telemetry) -> Telemetry:
         restarts=after.restarts - before.restarts,
         machine_busy_s=less(after.machine_busy_s, before.machine_busy_s),
         at_s=less(after.at_s, before.at_s),
+        cpu_limit_cores=after.cpu_limit_cores,
+        memory_limit_bytes=after.memory_limit_bytes,
+        gpu_busy_ratio=after.gpu_busy_ratio,
     )
