@@ -53,7 +53,9 @@ def windows(service: Service, requests: int, runs: int, seed: int) -> Iterator[l
         yield from (row[warm_up:].tolist() for row in rows)
 
 
-def judged_windows(service: Service, requests: int, ratios: Sequence[float], runs: int, seed: int) -> dict[float, list[JudgedWindow]]:
+def judged_windows(
+    service: Service, requests: int, ratios: Sequence[float], runs: int, seed: int
+) -> dict[float, list[JudgedWindow]]:
     """The same windows against a limit for each ratio of true p99 to limit."""
     results: dict[float, list[JudgedWindow]] = {ratio: [] for ratio in ratios}
     for latencies in windows(service, requests, runs, seed):

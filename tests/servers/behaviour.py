@@ -21,7 +21,8 @@ class Behaviour:
     """A KServe v2 server that answers `delay_s` after a request is complete. 0 in `..._every` and `..._after`: never.
 
     Stalls: from `stall_every_s` - `stall_s` to `stall_every_s` after the first request, and again every
-    `stall_every_s`, nothing leaves the server; what would have left waits for the end of the stall.
+    `stall_every_s`, nothing leaves the server; what would have left waits for the end of the stall. `one_at_a_time` is
+    a queue in front of one worker that needs `delay_s` for each request.
     """
 
     delay_s: float = 0.005
@@ -31,6 +32,7 @@ class Behaviour:
     reset_every: int = 0
     hang_after: int = 0
     die_after: int = 0
+    one_at_a_time: bool = False
     answer: str = "binary"  # binary | json | chunked | pieces | close | early_hints | redirect | error_body | short |
     #                         wrong_size | garbage | two
 

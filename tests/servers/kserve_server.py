@@ -66,6 +66,7 @@ class Server(asyncio.Protocol):
     behaviour: ClassVar[dict[str, object]] = {}
     seen = 0
     first_s = 0.0
+    free_s = 0.0
 
     def connection_made(self, transport: Transport) -> None:
         self.transport = transport
@@ -103,7 +104,9 @@ class Server(asyncio.Protocol):
             self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
         elif not self.planned(number, "hang_after", repeats=False):
-            leaves_s = end_of_stall_s(now_s + behaviour["delay_s"] - Server.first_s, behaviour) + Server.first_s
+            begins_s = max(now_s, Server.free_s) if behaviour["one_at_a_time"] else now_s
+            Server.free_s = begins_s + behaviour["delay_s"]
+            leaves_s = end_of_stall_s(Server.free_s - Server.first_s, behaviour) + Server.first_s
             self.answer_at(leaves_s, ERROR if self.planned(number, "error_every", repeats=True) else None)
 
     def planned(self, number: int, plan: str, *, repeats: bool) -> bool:
