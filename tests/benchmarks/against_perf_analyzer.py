@@ -2,12 +2,13 @@
 
 `python -m tests.benchmarks.against_perf_analyzer PERF_ANALYZER [CAPACITY_RPS]` prints the table; PERF_ANALYZER is a
 command that runs it (perf_analyzer needs a newer C library than Debian 12 has: run it through that library's loader).
-The model is examples/quickstart/cls.onnx: a body is 110 kB of FP32.
+The model is examples/quickstart/cls.onnx: a body is 111 kB of FP32, or 9 kB of a narrow picture.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import shlex
 import subprocess
@@ -29,6 +30,7 @@ from tuner.domain.space import Configuration
 REPEATS = 2
 WINDOW_S = 8.0
 SHARES = (0.2, 0.5, 0.8)
+SMALL_SHAPE = (3, 48, 16)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -43,14 +45,14 @@ class Row:
     doubts: str = ""
 
 
-def ours(deployment: Deployment, rate_rps: float, seed: int) -> Row:
+def ours(deployment: Deployment, shape: tuple[int, ...], rate_rps: float, seed: int) -> Row:
     profile = LoadProfile(
         arrivals="poisson",
         offered_rps=rate_rps,
         warmup_s=1.0,
         window_s=WINDOW_S,
         timeout_s=5.0,
-        payload=Payload(shape=IMAGE_SHAPE),
+        payload=Payload(shape=shape),
         seed=seed,
     )
     with LocustLoadGenerator() as generator:
@@ -59,14 +61,14 @@ def ours(deployment: Deployment, rate_rps: float, seed: int) -> Row:
     return Row(seen.achieved_rps, seen.latency_ms.p50, seen.latency_ms.p99, seen.generator_cpu_ms_per_request, doubts)
 
 
-def theirs(command: str, deployment: Deployment, rate_rps: float) -> Row:
+def theirs(command: str, deployment: Deployment, shape: tuple[int, ...], rate_rps: float) -> Row:
     """CPU is read from the process while it sends, so that its start does not count."""
-    shape = ",".join(map(str, IMAGE_SHAPE))
+    sizes = ",".join(map(str, shape))
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "out.csv"
         options = (
             f"-m {deployment.model_name} -u {deployment.endpoint.removeprefix('http://')} -i http "
-            f"--shape {deployment.inputs[0].name}:{shape} --request-rate-range {rate_rps:g} "
+            f"--shape {deployment.inputs[0].name}:{sizes} --request-rate-range {rate_rps:g} "
             f"--request-distribution poisson -p {WINDOW_S * 1000 / 3:.0f} --max-trials 3 -s 999 -f {table}"
         )
         argv = [*shlex.split(command), *shlex.split(options)]
@@ -98,25 +100,30 @@ def server() -> Iterator[Deployment]:
 
 
 def main(command: str, capacity_rps: float) -> None:
-    print(f"{'rate':>6s}  {'client':14s}{'answered':>9s}{'p50 ms':>9s}{'p99 ms':>9s}{'CPU ms/request':>16s}  doubts")
+    print(
+        f"{'body':>7s}{'rate':>6s}  {'client':14s}{'answered':>9s}{'p50 ms':>9s}{'p99 ms':>9s}{'CPU ms/request':>16s}  doubts"
+    )
     with server() as deployment:
-        for share in SHARES:
-            rate_rps = share * capacity_rps
-            costs: dict[str, list[float]] = {"perf_analyzer": [], "servetune": []}
-            for repeat in range(REPEATS):
-                rows = {
-                    "perf_analyzer": theirs(command, deployment, rate_rps),
-                    "servetune": ours(deployment, rate_rps, seed=repeat),
-                }
-                for client, row in rows.items():
-                    costs[client].append(row.cpu_ms)
-                    print(
-                        f"{rate_rps:6.0f}  {client:14s}{row.answered_rps:9.1f}{row.p50_ms:9.2f}{row.p99_ms:9.2f}"
-                        f"{row.cpu_ms:16.3f}  {row.doubts}",
-                        flush=True,
-                    )
-            ratio = sum(costs["servetune"]) / sum(costs["perf_analyzer"])
-            print(f"{rate_rps:6.0f}  CPU per request, ours to theirs: {ratio:.2f}", flush=True)
+        for shape in (IMAGE_SHAPE, SMALL_SHAPE):
+            for share in SHARES:
+                compare(command, deployment, shape, share * capacity_rps)
+
+
+def compare(command: str, deployment: Deployment, shape: tuple[int, ...], rate_rps: float) -> None:
+    """Both clients in turn, REPEATS times, and the ratio of what they cost."""
+    costs: dict[str, list[float]] = {"perf_analyzer": [], "servetune": []}
+    head = f"{4 * math.prod(shape) / 1000:4.0f} kB{rate_rps:6.0f}  "
+    for repeat in range(REPEATS):
+        rows = {
+            "perf_analyzer": theirs(command, deployment, shape, rate_rps),
+            "servetune": ours(deployment, shape, rate_rps, seed=repeat),
+        }
+        for client, row in rows.items():
+            costs[client].append(row.cpu_ms)
+            figures = f"{row.answered_rps:9.1f}{row.p50_ms:9.2f}{row.p99_ms:9.2f}{row.cpu_ms:16.3f}"
+            print(f"{head}{client:14s}{figures}  {row.doubts}", flush=True)
+    ratio = sum(costs["servetune"]) / sum(costs["perf_analyzer"])
+    print(f"{head}CPU per request, ours to theirs: {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":

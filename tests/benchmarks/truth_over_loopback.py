@@ -52,8 +52,9 @@ def compared(name: str, seen: Measurement, truth_s: Sequence[float]) -> None:
     ascending = sorted(truth_s)
     for percent in PERCENTS:
         seen_ms, truth_ms = seen.counts.percentile_ms(percent), nearest_rank(ascending, percent) * 1000.0
+        off_ms = seen_ms - truth_ms
         print(
-            f"{name:28s} p{percent:<4g}{seen_ms:10.2f}{truth_ms:10.2f}{seen_ms - truth_ms:9.2f}{seen_ms / truth_ms - 1:9.1%}"
+            f"{name:28s} p{percent:<4g}{seen_ms:10.2f}{truth_ms:10.2f}{off_ms:9.2f}{off_ms / truth_ms:9.1%}", flush=True
         )
 
 
