@@ -220,7 +220,7 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
     if proofs == spec.confirm.repeats:
         where = count(proofs, "fresh deployment")
     requests = sum(run.requests for run in runs)
-    offered = rate(runs[0].offered_rps).text
+    offered = rate(requests / sum(run.window_s for run in runs)).text
     return f"{where}, {requests:,} requests at {offered} rps on each replica"
 
 
