@@ -112,7 +112,7 @@ def answer_of(spec: StudySpec, trials: Sequence[Trial], conclusion: Conclusion |
         case NothingFeasible(reason=reason, closest=closest):
             return _nothing(spec, reason, closest, rounding)
         case NoVerdict(reason=reason):
-            return _empty("no_verdict", "No trial was measured", shortened(reason, NOTE_LENGTH))
+            return _empty("no_verdict", "There is nothing to recommend", shortened(reason, NOTE_LENGTH))
         case None:
             return _running(spec, trials, rounding)
         case _ as unreachable:

@@ -45,7 +45,7 @@ class Rounding:
 
 
 def rounding_for(*, currency: str, limits_ms: Iterable[float], costs_per_hour: Iterable[float]) -> Rounding:
-    """Three digits for the narrowest latency limit; cents where every cost is at least 1, else four decimals or more."""
+    """Three digits for the narrowest latency limit; cents where no cost is below 1, else at least four decimals."""
     limit_ms = min((limit for limit in limits_ms if limit > 0), default=100.0)
     cost = min((cost for cost in costs_per_hour if cost > 0), default=1.0)
     return Rounding(
