@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import RcKeyType
 
+from reports.numbers import INFINITE
 from reports.study_report import StudyReport
 from reports.trial_rows import LevelRow, Standing, TrialRow
 from tuner.domain.slo import Verdict
@@ -65,6 +67,7 @@ Marker = tuple[str, str, bool]
 MARKERS: dict[Standing, Marker] = {
     Standing.PASSED: ("o", ACCENT, True),
     Standing.PLAUSIBLE: ("o", ACCENT, True),
+    Standing.UNDECIDED: ("o", ACCENT, True),
     Standing.TOO_SLOW: ("v", MISS, False),
     Standing.CANNOT_SERVE: ("x", GREY, False),
     Standing.FAILED: ("s", GREY, False),
@@ -102,7 +105,7 @@ def draw_latency(axes: Axes, report: StudyReport) -> None:
     loads = [level.offered_rps.raw for _, level in levels]
     _scale(axes, "x", loads)
     others = [
-        (level.offered_rps.raw, _capped(level.judged.raw, top), _standing(level))
+        (level.offered_rps.raw, min(level.judged.raw, top), _standing(level))
         for row, level in levels
         if not _is_recommended(row, level, report)
     ]
@@ -110,7 +113,7 @@ def draw_latency(axes: Axes, report: StudyReport) -> None:
     own = [level for row, level in levels if _is_recommended(row, level, report)]
     ends: list[tuple[float, float, str]] = []
     for marker, pick, label in _series(report):
-        points = sorted((level.offered_rps.raw, _capped(pick(level), top)) for level in own)
+        points = sorted((level.offered_rps.raw, min(pick(level), top)) for level in own)
         if points:
             _recommended_series(axes, points, marker, label)
             ends.append((points[-1][0], points[-1][1], label))
@@ -176,7 +179,7 @@ def draw_cost(axes: Axes, report: StudyReport) -> None:
     silent = [row for row in report.trials if row.shown is None]
     costs = [level.cost_per_hour.raw for _, level in shown] + [row.unit_cost_per_hour.raw for row in silent]
     _scale(axes, "x", costs)
-    points = [(level.cost_per_hour.raw, _capped(level.judged.raw, top), row.standing) for row, level in shown]
+    points = [(level.cost_per_hour.raw, min(level.judged.raw, top), row.standing) for row, level in shown]
     _marks(axes, points, MARKERS, size=6)
     _rings(axes, [points[k][:2] for k, (row, level) in enumerate(shown) if _is_recommended(row, level, report)])
     _strip(axes, [(row.unit_cost_per_hour.raw, row.standing) for row in silent])
@@ -212,20 +215,23 @@ def draw_time(axes: Axes, report: StudyReport) -> None:
         ("load", [row.phases.load_s for row in rows], ACCENT),
         ("stop", [row.phases.teardown_s for row in rows], STOP),
     ]
-    floor = [0.0] * len(rows)
-    for name, values, colour in parts:
-        ceiling = [low + value for low, value in zip(floor, values, strict=True)]
+    ceilings = list(itertools.accumulate((values for _, values, _ in parts), _added))
+    for (name, _, colour), ceiling in reversed(list(zip(parts, ceilings, strict=True))):
+        # From the tallest to the lowest, each down to zero: a later one covers the foot of an earlier one.
         if len(rows) <= BARS_UP_TO:
-            bars = axes.bar(numbers, values, bottom=floor, color=colour, width=0.72)
-            for bar in bars:
+            for bar in axes.bar(numbers, ceiling, color=colour, width=0.72):
                 bar.set_gid(f"mark-{name}")
         else:
-            axes.fill_between(numbers, floor, ceiling, step="mid", color=colour, linewidth=0, gid=f"mark-{name}")
-        floor = ceiling
+            edges = [numbers[0] - 0.5, *(number + 0.5 for number in numbers)]
+            axes.stairs(ceiling, edges, fill=True, color=colour, linewidth=0, gid=f"mark-{name}")
     _trial_axis(axes, rows)
-    axes.set_ylim(0, max(1e-3, *floor) * 1.04)
+    axes.set_ylim(0, max(1e-3, *ceilings[-1]) * 1.04)
     axes.grid(visible=True, axis="y")
     _titles(axes, x="trial", y="seconds")
+
+
+def _added(low: list[float], values: list[float]) -> list[float]:
+    return [one + other for one, other in zip(low, values, strict=True)]
 
 
 def _is_recommended(row: TrialRow, level: LevelRow, report: StudyReport) -> bool:
@@ -310,27 +316,25 @@ def _latency_scale(axes: Axes, report: StudyReport, values: Sequence[float]) -> 
     axes.grid(visible=True, axis="y")
     if endless:
         axes.axhline(top, color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), gid="mark-no-answer")
-        _line_label(axes, "no answer", top, QUIET, below=True)
+        place = ("axes fraction", "data")
+        axes.annotate(
+            INFINITE, (0, top), (-5, 0), xycoords=place, textcoords="offset points", ha="right", va="center", size=13
+        )
     return top
 
 
-def _line_label(axes: Axes, text: str, y: float, colour: str, *, below: bool = False) -> None:
+def _line_label(axes: Axes, text: str, y: float, colour: str) -> None:
     """The name of a horizontal line, at its left end, above what lies there."""
     axes.annotate(
         text,
         (0, y),
         xycoords=("axes fraction", "data"),
-        xytext=(4, -4 if below else 4),
+        xytext=(4, 4),
         textcoords="offset points",
-        va="top" if below else "baseline",
         color=colour,
         bbox=VEIL,
         zorder=6,
     )
-
-
-def _capped(value: float, top: float) -> float:
-    return min(value, top)
 
 
 def _limit_line(axes: Axes, report: StudyReport) -> None:

@@ -56,8 +56,9 @@ def rounding_for(*, currency: str, limits_ms: Iterable[float], costs_per_hour: I
 
 
 def rate(requests_per_s: float) -> Quantity:
-    """Requests per second to three digits or the whole number, whichever says more."""
-    decimals = 0 if requests_per_s >= 100 else 1 if requests_per_s >= 10 else 2
+    """Requests per second to three digits; as a whole number where it is one, or from 100 on."""
+    whole = math.isclose(requests_per_s, round(requests_per_s), rel_tol=1e-9)
+    decimals = 0 if whole or requests_per_s >= 100 else 1 if requests_per_s >= 10 else 2
     return Quantity(requests_per_s, f"{requests_per_s:,.{decimals}f}")
 
 

@@ -20,10 +20,11 @@ SETTING_LENGTH = 60
 
 
 class Standing(StrEnum):
-    """What came of a trial, in the words of the page."""
+    """What came of a trial, in the words of the page. Only a proof can pass: a search trial screens."""
 
     PASSED = "passed"
     PLAUSIBLE = "plausible"
+    UNDECIDED = "undecided"
     TOO_SLOW = "missed the SLO"
     CANNOT_SERVE = "cannot serve"
     FAILED = "machine failed"
@@ -145,7 +146,7 @@ def _row(
         recommended=_is_bought(trial, bought),
         settings=settings_of(trial.configuration),
         unit_cost_per_hour=rounding.per_hour(trial.unit_cost_per_hour),
-        standing=standing_of(trial.outcome),
+        standing=standing_of(trial),
         shown=None if shown is None else _level_row(spec, shown, trial.unit_cost_per_hour, rounding),
         levels=levels,
         notes=_notes(trial.outcome),
@@ -173,17 +174,19 @@ def _is_bought(trial: Trial, bought: tuple[Configuration, int] | None) -> bool:
     return any(level.replicas == bought[1] for level in trial.outcome.levels)
 
 
-def standing_of(outcome: Outcome) -> Standing:
-    match outcome:
+def standing_of(trial: Trial) -> Standing:
+    match trial.outcome:
         case Failed():
             return Standing.FAILED
         case Infeasible():
             return Standing.CANNOT_SERVE
         case Measured():
-            level = outcome.plausible
+            level = trial.outcome.plausible
             if level is None:
                 return Standing.TOO_SLOW
-            return Standing.PASSED if level.verdict is Verdict.PASS else Standing.PLAUSIBLE
+            if isinstance(trial.purpose, Search):
+                return Standing.PLAUSIBLE
+            return Standing.PASSED if level.verdict is Verdict.PASS else Standing.UNDECIDED
         case _ as unreachable:
             assert_never(unreachable)
 

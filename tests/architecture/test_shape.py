@@ -27,6 +27,7 @@ DOORS = {
     "jinja2": {"reports.html_page"},
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
+    "httptools": {"load_profiles.http_answer"},
     "tensorrt": set(),
     "kubernetes": set(),
 }

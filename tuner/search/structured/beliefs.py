@@ -123,8 +123,10 @@ def believe_physics(
     data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
     data = Tested(data.rows[-len(known.rows) :], data.values[-len(known.rows) :], data.noise[-len(known.rows) :])
     explained = _explained(physics, known, thetas, families)
-    unexplained = data.values - np.clip(explained - np.log(terrain.limit_ms), LOW, HIGH) if len(known.rows) else (
-        np.zeros((len(thetas), 0))
+    unexplained = (
+        data.values - np.clip(explained - np.log(terrain.limit_ms), LOW, HIGH)
+        if len(known.rows)
+        else (np.zeros((len(thetas), 0)))
     )
     points = features[known.rows]
     scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
@@ -139,9 +141,7 @@ def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
 def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
     if not len(known.rows):
         return np.zeros(0)
-    found = physics.predict(
-        theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes
-    )
+    found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
     return np.clip(found.noise[0], 0.0, 0.4)
 
 
