@@ -18,9 +18,10 @@ class Answer:
     much of it is JSON if the server said so.
     """
 
-    __slots__ = ("_parser", "body_bytes", "complete", "head", "json_bytes", "keep_alive", "status")
+    __slots__ = ("_excess", "_parser", "body_bytes", "complete", "head", "json_bytes", "keep_alive", "status")
 
     def __init__(self) -> None:
+        self._excess = False
         self._parser = httptools.HttpResponseParser(self)
         self.begin()
 
@@ -40,11 +41,12 @@ class Answer:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise BrokenAnswer(f"not an HTTP answer: {data[:80]!r}") from error
+        if self._excess:
+            raise BrokenAnswer("two answers came back for one request")
         return self.complete
 
     def on_message_begin(self) -> None:
-        if self.complete:
-            raise BrokenAnswer("two answers came back for one request")
+        self._excess = self.complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 31 and name.lower() == b"inference-header-content-length" and value.isdigit():

@@ -28,6 +28,14 @@ from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Level, Measured, Search, Trial
 
 State = Literal["proven", "unproven", "nothing", "no_verdict", "running"]
+# What the page calls the configuration it is about.
+MARKED: dict[State, str] = {
+    "proven": "recommended",
+    "unproven": "candidate",
+    "nothing": "closest miss",
+    "no_verdict": "candidate",
+    "running": "leading",
+}
 BADGE: dict[State, str] = {
     "proven": f"Proven at {CONFIDENCE:.0%} confidence".replace("%", " %"),
     "unproven": "Not proven",
@@ -80,10 +88,11 @@ class ObjectiveRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The first screen. `candidate` is what the figures highlight."""
+    """The first screen. `candidate` is what the figures highlight, and `marked` what they call it."""
 
     state: State
     badge: str
+    marked: str
     headline: str
     explanation: str
     candidate: Candidate | None
@@ -114,6 +123,7 @@ def _empty(state: State, headline: str, explanation: str) -> Answer:
     return Answer(
         state=state,
         badge=BADGE[state],
+        marked=MARKED[state],
         headline=headline,
         explanation=sentence(explanation),
         candidate=None,
@@ -150,6 +160,7 @@ def _from_evidence(
     return Answer(
         state=state,
         badge=BADGE[state],
+        marked=MARKED[state],
         headline=_headline(spec, candidate, rounding, state),
         explanation=sentence(reason),
         candidate=candidate,
@@ -224,6 +235,7 @@ def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, 
     return Answer(
         state="nothing",
         badge=BADGE["nothing"],
+        marked=MARKED["nothing"],
         headline="No configuration tried meets the objectives",
         explanation=sentence(f"{reason}; the closest miss, trial {trial.number}, is shown here"),
         candidate=candidate,

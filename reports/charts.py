@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import RcKeyType
 
+from reports.numbers import INFINITE
 from reports.study_report import StudyReport
 from reports.trial_rows import LevelRow, Standing, TrialRow
 from tuner.domain.slo import Verdict
@@ -61,13 +63,18 @@ STYLE: dict[RcKeyType, Any] = {
     "path.simplify": False,
 }
 # Marker shape and colour both tell what came of a trial, so that neither is needed alone.
-MARKERS = {
+Marker = tuple[str, str, bool]
+MARKERS: dict[Standing, Marker] = {
     Standing.PASSED: ("o", ACCENT, True),
     Standing.PLAUSIBLE: ("o", ACCENT, True),
+    Standing.UNDECIDED: ("o", ACCENT, True),
     Standing.TOO_SLOW: ("v", MISS, False),
     Standing.CANNOT_SERVE: ("x", GREY, False),
     Standing.FAILED: ("s", GREY, False),
 }
+QUIET_MARKERS: dict[Standing, Marker] = {Standing.PLAUSIBLE: ("o", GREY, True)}
+# Keeps a label legible above the marks it lies on.
+VEIL = {"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
 LOG_FROM_RATIO = 8.0
 BARS_UP_TO = 120
 STRIP = 1.07
@@ -97,13 +104,16 @@ def draw_latency(axes: Axes, report: StudyReport) -> None:
     top = _latency_scale(axes, report, [value for _, level in levels for value in _percentiles(level)])
     loads = [level.offered_rps.raw for _, level in levels]
     _scale(axes, "x", loads)
-    for row, level in levels:
-        if not _is_recommended(row, level, report):
-            _mark(axes, level.offered_rps.raw, _capped(level.judged.raw, top), _standing(level), "other", size=5)
+    others = [
+        (level.offered_rps.raw, min(level.judged.raw, top), _standing(level))
+        for row, level in levels
+        if not _is_recommended(row, level, report)
+    ]
+    _marks(axes, others, MARKERS | QUIET_MARKERS, size=5)
     own = [level for row, level in levels if _is_recommended(row, level, report)]
     ends: list[tuple[float, float, str]] = []
     for marker, pick, label in _series(report):
-        points = sorted((level.offered_rps.raw, _capped(pick(level), top)) for level in own)
+        points = sorted((level.offered_rps.raw, min(pick(level), top)) for level in own)
         if points:
             _recommended_series(axes, points, marker, label)
             ends.append((points[-1][0], points[-1][1], label))
@@ -144,13 +154,16 @@ def _recommended_series(axes: Axes, points: Sequence[tuple[float, float]], marke
 def _label_series(axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
     """Names beside the last points, moved apart where they would cover each other."""
     to_pixels, to_data = axes.transData.transform, axes.transData.inverted().transform
-    lowest = -math.inf
-    for load, value, label in sorted(ends, key=lambda end: end[1]):
-        place = max(float(to_pixels((load, value))[1]), lowest + LABEL_GAP)
-        lowest = place
+    ordered = sorted(ends, key=lambda end: end[1])
+    places: list[float] = []
+    for load, value, _ in ordered:
+        pixel = float(to_pixels((load, value))[1])
+        places.append(max(pixel, places[-1] + LABEL_GAP) if places else pixel)
+    excess = max(0.0, places[-1] - float(axes.bbox.y1)) if places else 0.0
+    for (load, _, label), place in zip(ordered, places, strict=True):
         axes.annotate(
             label,
-            (load, float(to_data((0.0, place))[1])),
+            (load, float(to_data((0.0, place - excess))[1])),
             xytext=(9, 0),
             textcoords="offset points",
             va="center",
@@ -166,13 +179,10 @@ def draw_cost(axes: Axes, report: StudyReport) -> None:
     silent = [row for row in report.trials if row.shown is None]
     costs = [level.cost_per_hour.raw for _, level in shown] + [row.unit_cost_per_hour.raw for row in silent]
     _scale(axes, "x", costs)
-    for row, level in shown:
-        cost, value = level.cost_per_hour.raw, _capped(level.judged.raw, top)
-        _mark(axes, cost, value, row.standing, "trial", size=6)
-        if _is_recommended(row, level, report):
-            _ring(axes, cost, value)
-    for row in silent:
-        _strip_mark(axes, row.unit_cost_per_hour.raw, row.standing)
+    points = [(level.cost_per_hour.raw, min(level.judged.raw, top), row.standing) for row, level in shown]
+    _marks(axes, points, MARKERS, size=6)
+    _rings(axes, [points[k][:2] for k, (row, level) in enumerate(shown) if _is_recommended(row, level, report)])
+    _strip(axes, [(row.unit_cost_per_hour.raw, row.standing) for row in silent])
     _titles(axes, x=f"{report.axes.currency} per hour for all replicas", y=f"{report.axes.percentile}, ms")
     _limit_line(axes, report)
 
@@ -185,22 +195,11 @@ def draw_progress(axes: Axes, report: StudyReport) -> None:
     _scale(axes, "y", costs)
     if best:
         numbers, values = [number for number, _ in best], [value for _, value in best]
-        axes.plot(
-            numbers,
-            values,
-            color=ACCENT,
-            linewidth=1.6,
-            drawstyle="steps-post",
-            gid="mark-best",
-            zorder=3,
-        )
-    for row, level in plausible:
-        _mark(axes, row.number, level.cost_per_hour.raw, row.standing, "trial" if row.searching else "proof", size=6)
-        if not row.searching:
-            _ring(axes, row.number, level.cost_per_hour.raw)
-    for row in report.trials:
-        if row.shown is None or row.standing is Standing.TOO_SLOW:
-            _strip_mark(axes, row.number, row.standing)
+        axes.plot(numbers, values, color=ACCENT, linewidth=1.6, drawstyle="steps-post", gid="mark-best", zorder=3)
+    _marks(axes, [(row.number, level.cost_per_hour.raw, row.standing) for row, level in plausible], MARKERS, size=6)
+    _rings(axes, [(row.number, level.cost_per_hour.raw) for row, level in plausible if not row.searching])
+    hopeless = [row for row in report.trials if row.shown is None or row.standing is Standing.TOO_SLOW]
+    _strip(axes, [(row.number, row.standing) for row in hopeless])
     _trial_axis(axes, report.trials)
     if not costs:
         axes.set_yticks([])
@@ -216,20 +215,23 @@ def draw_time(axes: Axes, report: StudyReport) -> None:
         ("load", [row.phases.load_s for row in rows], ACCENT),
         ("stop", [row.phases.teardown_s for row in rows], STOP),
     ]
-    floor = [0.0] * len(rows)
-    for name, values, colour in parts:
-        ceiling = [low + value for low, value in zip(floor, values, strict=True)]
+    ceilings = list(itertools.accumulate((values for _, values, _ in parts), _added))
+    for (name, _, colour), ceiling in reversed(list(zip(parts, ceilings, strict=True))):
+        # From the tallest to the lowest, each down to zero: a later one covers the foot of an earlier one.
         if len(rows) <= BARS_UP_TO:
-            bars = axes.bar(numbers, values, bottom=floor, color=colour, width=0.72)
-            for bar in bars:
+            for bar in axes.bar(numbers, ceiling, color=colour, width=0.72):
                 bar.set_gid(f"mark-{name}")
         else:
-            axes.fill_between(numbers, floor, ceiling, step="mid", color=colour, linewidth=0, gid=f"mark-{name}")
-        floor = ceiling
+            edges = [numbers[0] - 0.5, *(number + 0.5 for number in numbers)]
+            axes.stairs(ceiling, edges, fill=True, color=colour, linewidth=0, gid=f"mark-{name}")
     _trial_axis(axes, rows)
-    axes.set_ylim(0, max(1e-3, *floor) * 1.04)
+    axes.set_ylim(0, max(1e-3, *ceilings[-1]) * 1.04)
     axes.grid(visible=True, axis="y")
     _titles(axes, x="trial", y="seconds")
+
+
+def _added(low: list[float], values: list[float]) -> list[float]:
+    return [one + other for one, other in zip(low, values, strict=True)]
 
 
 def _is_recommended(row: TrialRow, level: LevelRow, report: StudyReport) -> bool:
@@ -241,98 +243,105 @@ def _standing(level: LevelRow) -> Standing:
     return Standing.TOO_SLOW if level.verdict is Verdict.FAIL else Standing.PLAUSIBLE
 
 
-def _mark(axes: Axes, x: float, y: float, standing: Standing, name: str, *, size: float) -> None:
-    marker, colour, filled = MARKERS[standing]
-    colour = GREY if name == "other" and filled else colour
-    axes.plot(
-        [x],
-        [y],
-        marker,
-        color=colour,
-        markersize=size,
-        markerfacecolor=colour if filled else "none",
-        markeredgewidth=0.0 if filled else 1.3,
-        gid=f"mark-{name}",
-        zorder=4,
-        alpha=0.9,
-        clip_on=False,
-    )
+def _marks(
+    axes: Axes,
+    points: Sequence[tuple[float, float, Standing]],
+    markers: Mapping[Standing, Marker],
+    *,
+    size: float,
+) -> None:
+    """All points of one standing in one go: 2,000 trials then cost two numbers each, not a drawing of their own."""
+    for standing, (marker, colour, filled) in markers.items():
+        own = [(x, y) for x, y, what in points if what is standing]
+        if own:
+            axes.plot(
+                *zip(*own, strict=True),
+                marker,
+                color=colour,
+                markersize=size,
+                markerfacecolor=colour if filled else "none",
+                markeredgewidth=0.0 if filled else 1.3,
+                gid=f"mark-{standing.name.lower()}",
+                zorder=4,
+                alpha=0.9,
+                clip_on=False,
+            )
 
 
-def _strip_mark(axes: Axes, x: float, standing: Standing) -> None:
-    """A trial without a number for this axis, above the plot."""
-    marker, colour, _ = MARKERS[standing]
-    axes.plot(
-        [x],
-        [STRIP],
-        marker,
-        color=colour,
-        markersize=5,
-        markerfacecolor="none",
-        markeredgewidth=1.2,
-        transform=axes.get_xaxis_transform(),
-        clip_on=False,
-        gid="mark-unmeasured",
-    )
+def _strip(axes: Axes, points: Sequence[tuple[float, Standing]]) -> None:
+    """Trials without a number for this axis, above the plot."""
+    for standing, (marker, colour, _) in MARKERS.items():
+        own = [x for x, what in points if what is standing]
+        if own:
+            axes.plot(
+                own,
+                [STRIP] * len(own),
+                marker,
+                color=colour,
+                markersize=5,
+                markerfacecolor="none",
+                markeredgewidth=1.2,
+                transform=axes.get_xaxis_transform(),
+                clip_on=False,
+                gid=f"mark-{standing.name.lower()}",
+            )
 
 
-def _ring(axes: Axes, x: float, y: float) -> None:
-    axes.plot(
-        [x],
-        [y],
-        "o",
-        markersize=12,
-        markerfacecolor="none",
-        markeredgecolor=INK,
-        markeredgewidth=1.2,
-        gid="mark-ring",
-        zorder=5,
-        clip_on=False,
-    )
+def _rings(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """What is recommended, or was proven."""
+    if points:
+        axes.plot(
+            *zip(*points, strict=True),
+            "o",
+            markersize=12,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=1.2,
+            gid="mark-ring",
+            zorder=5,
+            clip_on=False,
+        )
 
 
-def _latency_scale(axes: Axes, report: StudyReport, values: Iterable[float]) -> float:
-    """Logarithmic y axis; returns where values without an end are drawn."""
+def _latency_scale(axes: Axes, report: StudyReport, values: Sequence[float]) -> float:
+    """Logarithmic y axis; returns where values without an end are drawn: on a line of their own, above all numbers."""
     limit = [] if report.axes.limit is None or report.axes.limit.raw <= 0 else [report.axes.limit.raw]
-    known = list(values)
-    finite = [value for value in known if math.isfinite(value) and value > 0] + limit
+    endless = any(math.isinf(value) for value in values)
+    finite = [value for value in values if math.isfinite(value) and value > 0] + limit
     low, high = min(finite, default=1.0), max(finite, default=1.0)
     top = high * 2.0
     axes.set_yscale("log")
-    axes.set_ylim(low / 1.5, top * 1.1 if any(math.isinf(value) for value in known) else high * 1.6)
-    _log_ticks(axes, "y")
+    axes.set_ylim(low / 1.5, top * 1.1 if endless else high * 1.6)
+    _log_ticks(axes, "y", highest=high * 1.2 if endless else math.inf)
     axes.grid(visible=True, axis="y")
-    if any(math.isinf(value) for value in known):
+    if endless:
         axes.axhline(top, color=RULE, linewidth=0.8, linestyle=(0, (4, 3)), gid="mark-no-answer")
+        place = ("axes fraction", "data")
         axes.annotate(
-            "no answer",
-            (0, top),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, -4),
-            textcoords="offset points",
-            va="top",
-            fontsize=9.5,
+            INFINITE, (0, top), (-5, 0), xycoords=place, textcoords="offset points", ha="right", va="center", size=13
         )
     return top
 
 
-def _capped(value: float, top: float) -> float:
-    return min(value, top)
+def _line_label(axes: Axes, text: str, y: float, colour: str) -> None:
+    """The name of a horizontal line, at its left end, above what lies there."""
+    axes.annotate(
+        text,
+        (0, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 4),
+        textcoords="offset points",
+        color=colour,
+        bbox=VEIL,
+        zorder=6,
+    )
 
 
 def _limit_line(axes: Axes, report: StudyReport) -> None:
     limit = report.axes.limit
-    if limit is None or limit.raw <= 0:
-        return
-    axes.axhline(limit.raw, color=MISS, linewidth=1.2, linestyle=(0, (6, 3)), gid="mark-limit", zorder=2)
-    axes.annotate(
-        f"limit {limit.text} ms",
-        (0, limit.raw),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 4),
-        textcoords="offset points",
-        color=MISS,
-    )
+    if limit is not None and limit.raw > 0:
+        axes.axhline(limit.raw, color=MISS, linewidth=1.2, linestyle=(0, (6, 3)), gid="mark-limit", zorder=2)
+        _line_label(axes, f"limit {limit.text} ms", limit.raw, MISS)
 
 
 def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
@@ -342,7 +351,7 @@ def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if which == "x" else (axes.set_yscale, axes.set_ylim)
     if which == "y":
         axes.grid(visible=True, axis="y")
-    if high / low >= LOG_FROM_RATIO:
+    if high / low >= LOG_FROM_RATIO and len(positive) == len(values):
         set_scale("log")
         set_limits(low / 1.3, high * 1.3)
         _log_ticks(axes, which)
@@ -354,13 +363,14 @@ def _scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_major_formatter(FuncFormatter(_plain))
 
 
-def _log_ticks(axes: Axes, which: str) -> None:
+def _log_ticks(axes: Axes, which: str, *, highest: float = math.inf) -> None:
+    """Labels at 1, 2, 5 of each decade up to `highest`, or at the decades alone where they are many."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
     steps = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
     axis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.set_minor_locator(LogLocator(subs=(), numticks=12))
-    axis.set_major_formatter(FuncFormatter(_plain))
+    axis.set_major_formatter(FuncFormatter(lambda value, position: "" if value > highest else _plain(value, position)))
 
 
 def _plain(value: float, _position: int | None) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.charts import COLOURS, DrawingName, drawing
-from reports.numbers import count
+from reports.numbers import INFINITE, count
 from reports.study_report import StudyReport
 from reports.svg_text import themed
+from reports.trial_rows import LevelRow
 from tuner.domain.slo import Verdict
 
 
@@ -50,14 +53,20 @@ def latency_description(report: StudyReport) -> str:
     missed = sum(level.verdict is Verdict.FAIL for level in levels)
     return (
         f"{report.axes.percentile} of {count(len(levels), 'measured load level')}; "
-        f"{missed} certainly missed an objective."
+        f"{missed} certainly missed an objective.{_endless(levels)}"
     )
+
+
+def _endless(levels: Iterable[LevelRow]) -> str:
+    found = any(math.isinf(level.judged.raw) for level in levels)
+    return f" At {INFINITE}: the percentile fell on a request without an answer." if found else ""
 
 
 def cost_description(report: StudyReport) -> str:
     unmeasured = sum(row.shown is None for row in report.trials)
     tail = f"; {unmeasured} could not be measured and {'sits' if unmeasured == 1 else 'sit'} above the plot"
-    return f"{count(len(report.trials), 'trial')}{tail if unmeasured else ''}."
+    shown = [row.shown for row in report.trials if row.shown is not None]
+    return f"{count(len(report.trials), 'trial')}{tail if unmeasured else ''}.{_endless(shown)}"
 
 
 def progress_description(report: StudyReport) -> str:

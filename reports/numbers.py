@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 HOURS_PER_MONTH = 730
 NO_ANSWER = "no answer"
+INFINITE = "\N{INFINITY}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -28,10 +29,11 @@ class Rounding:
     money_decimals: int
 
     def latency(self, milliseconds: float) -> Quantity:
-        text = f"{milliseconds:,.{self.latency_decimals}f}" if math.isfinite(milliseconds) else NO_ANSWER
+        text = f"{milliseconds:,.{self.latency_decimals}f}" if math.isfinite(milliseconds) else INFINITE
         return Quantity(milliseconds, text)
 
     def latency_text(self, milliseconds: float) -> str:
+        """For a sentence: with its unit, and in words where the percentile fell on a request without an answer."""
         return f"{self.latency(milliseconds).text} ms" if math.isfinite(milliseconds) else NO_ANSWER
 
     def per_hour(self, money: float) -> Quantity:
@@ -54,8 +56,9 @@ def rounding_for(*, currency: str, limits_ms: Iterable[float], costs_per_hour: I
 
 
 def rate(requests_per_s: float) -> Quantity:
-    """Requests per second to three digits or the whole number, whichever says more."""
-    decimals = 0 if requests_per_s >= 100 else 1 if requests_per_s >= 10 else 2
+    """Requests per second to three digits; as a whole number where it is one, or from 100 on."""
+    whole = math.isclose(requests_per_s, round(requests_per_s), rel_tol=1e-9)
+    decimals = 0 if whole or requests_per_s >= 100 else 1 if requests_per_s >= 10 else 2
     return Quantity(requests_per_s, f"{requests_per_s:,.{decimals}f}")
 
 

@@ -19,6 +19,7 @@ from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Measured, Search, Trial
 
 NAME_LENGTH = 120
+COMMAND_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +98,8 @@ def study_report(
         method=_method(spec),
         provenance=_provenance(spec, trials, marked),
         prices=_prices(spec),
-        versions=tuple(Fact(name, version) for name, version in provenance.versions),
-        command=provenance.command,
+        versions=tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in provenance.versions),
+        command=shortened(provenance.command, COMMAND_LENGTH),
     )
 
 
@@ -202,12 +203,10 @@ def _provenance(spec: StudySpec, trials: Sequence[Trial], marked: tuple[Configur
 
 def _server_facts(trials: Sequence[Trial], marked: tuple[Configuration, int] | None) -> tuple[Fact, ...]:
     """What the runner reported of the deployment the page is about, else of the last one that served."""
-    served = [(trial.configuration, trial.outcome) for trial in trials if isinstance(trial.outcome, Measured)]
-    own = [outcome for configuration, outcome in served if marked is not None and configuration == marked[0]]
-    chosen = own or [outcome for _, outcome in served]
-    if not chosen:
-        return ()
-    return tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in chosen[-1].facts)
+    served = [(trial.configuration, trial.outcome.facts) for trial in trials if isinstance(trial.outcome, Measured)]
+    own = [facts for configuration, facts in served if facts and marked is not None and configuration == marked[0]]
+    chosen = own or [facts for _, facts in served] or [()]
+    return tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in chosen[-1])
 
 
 def _prices(spec: StudySpec) -> tuple[PriceRow, ...]:

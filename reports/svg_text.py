@@ -25,6 +25,8 @@ ATTRIBUTES = frozenset(
     }
 )
 MARK = "mark-"
+GEOMETRY = frozenset({"d", "x", "y", "transform"})
+LONG_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 URL = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -40,6 +42,7 @@ def themed(svg: str, *, name: str, title: str, description: str, colours: Mappin
     for element in root.iter():
         element.tag = element.tag.split("}")[-1]
         _rewrite(element, name=name, colours=colours, used=used)
+    _share_what_marks_have_in_common(root)
     for number, (tag, text) in enumerate((("title", title), ("desc", description))):
         child = ET.Element(tag, {"id": f"{name}-{tag}"})
         child.text = text
@@ -83,7 +86,10 @@ def _rewrite(element: ET.Element, *, name: str, colours: Mapping[str, str], used
     style = attributes.pop("style", "")
     for key, value in attributes.items():
         short = key.split("}")[-1]
-        element.set(short, _own_reference(value, name) if short != "href" else f"#{name}-{value.removeprefix('#')}")
+        if short == "href":
+            element.set(short, f"#{name}-{value.removeprefix('#')}")
+        elif not value.startswith("rotate(-0 "):
+            element.set(short, _rounded(value) if short in GEOMETRY else _own_reference(value, name))
     for prop, value in _declarations(style):
         if value.startswith("#"):
             classes.append(f"{prop[0]}-{colours[value]}" if value in colours else _unknown(value))
@@ -91,6 +97,25 @@ def _rewrite(element: ET.Element, *, name: str, colours: Mapping[str, str], used
             element.set(prop, _own_reference(value, name))
     if classes:
         element.set("class", " ".join(dict.fromkeys(classes)))
+
+
+def _rounded(geometry: str) -> str:
+    """A hundredth of a point is finer than any screen."""
+    return " ".join(LONG_NUMBER.sub(lambda match: f"{float(match[0]):.2f}", geometry).split())
+
+
+def _share_what_marks_have_in_common(root: ET.Element) -> None:
+    """The look of a series of marks is told once, on their group, and inherited."""
+    for group in root.iter("g"):
+        marks = list(group)
+        if len(marks) < 2 or any(mark.tag != "use" for mark in marks):
+            continue
+        for key in sorted(set(marks[0].attrib) - {"x", "y", "href"}):
+            values = {mark.get(key, "") for mark in marks}
+            if len(values) == 1 and key not in group.attrib:
+                group.set(key, values.pop())
+                for mark in marks:
+                    del mark.attrib[key]
 
 
 def _unknown(value: str) -> str:

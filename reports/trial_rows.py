@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from reports.numbers import Quantity, Rounding, count, duration, rate, seconds, share, shortened
+from reports.numbers import Quantity, Rounding, duration, rate, seconds, share, shortened
 from tuner.domain.deployment import Telemetry
 from tuner.domain.measurement import Doubt, Measurement
 from tuner.domain.slo import PERCENT, Slo, Tally, Verdict
@@ -20,10 +20,11 @@ SETTING_LENGTH = 60
 
 
 class Standing(StrEnum):
-    """What came of a trial, in the words of the page."""
+    """What came of a trial, in the words of the page. Only a proof can pass: a search trial screens."""
 
     PASSED = "passed"
     PLAUSIBLE = "plausible"
+    UNDECIDED = "undecided"
     TOO_SLOW = "missed the SLO"
     CANNOT_SERVE = "cannot serve"
     FAILED = "machine failed"
@@ -37,6 +38,7 @@ DOUBT_TEXT: dict[Doubt, str] = {
     Doubt.SERVER_RESTARTED: "the server restarted",
     Doubt.FEW_REQUESTS: "few requests for this percentile",
     Doubt.DRIFT: "latency was still growing",
+    Doubt.BUSY_MACHINE: "other programs used the machine",
 }
 
 
@@ -144,7 +146,7 @@ def _row(
         recommended=_is_bought(trial, bought),
         settings=settings_of(trial.configuration),
         unit_cost_per_hour=rounding.per_hour(trial.unit_cost_per_hour),
-        standing=standing_of(trial.outcome),
+        standing=standing_of(trial),
         shown=None if shown is None else _level_row(spec, shown, trial.unit_cost_per_hour, rounding),
         levels=levels,
         notes=_notes(trial.outcome),
@@ -172,17 +174,19 @@ def _is_bought(trial: Trial, bought: tuple[Configuration, int] | None) -> bool:
     return any(level.replicas == bought[1] for level in trial.outcome.levels)
 
 
-def standing_of(outcome: Outcome) -> Standing:
-    match outcome:
+def standing_of(trial: Trial) -> Standing:
+    match trial.outcome:
         case Failed():
             return Standing.FAILED
         case Infeasible():
             return Standing.CANNOT_SERVE
         case Measured():
-            level = outcome.plausible
+            level = trial.outcome.plausible
             if level is None:
                 return Standing.TOO_SLOW
-            return Standing.PASSED if level.verdict is Verdict.PASS else Standing.PLAUSIBLE
+            if isinstance(trial.purpose, Search):
+                return Standing.PLAUSIBLE
+            return Standing.PASSED if level.verdict is Verdict.PASS else Standing.UNDECIDED
         case _ as unreachable:
             assert_never(unreachable)
 
@@ -254,10 +258,8 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
 
 def _measurement_notes(measurement: Measurement) -> list[str]:
     notes = [DOUBT_TEXT[doubt] for doubt in measurement.doubts]
-    if measurement.errors:
-        cause = f": {measurement.first_error}" if measurement.first_error else ""
-        failed = f"{count(measurement.errors, 'request')} failed ({share(measurement.error_ratio)}){cause}"
-        notes.append(shortened(failed, NOTE_LENGTH))
+    if measurement.first_error:
+        notes.append(shortened(f"first failure: {measurement.first_error}", NOTE_LENGTH))
     return notes + _throttling(measurement.telemetry)
 
 

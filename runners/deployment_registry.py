@@ -22,6 +22,9 @@ DEPLOYMENT_VARIABLE = "SERVETUNE_DEPLOYMENT"
 CONTROLLER_VARIABLE = "SERVETUNE_CONTROLLER"
 """In every server process's environment: who started it, so that a process is judged even without its entry."""
 
+CGROUPS_VARIABLE = "SERVETUNE_CGROUPS"
+"""In every server process's environment: the deployment's control groups, separated as in PATH."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryEntry:

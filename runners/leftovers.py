@@ -7,6 +7,7 @@ apart. Nothing of a living controller is touched.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from runners.cgroup_files import member_pids, remove_cgroups
 from runners.deployment_registry import (
+    CGROUPS_VARIABLE,
     CONTROLLER_VARIABLE,
     DEPLOYMENT_VARIABLE,
     RegistryEntry,
@@ -53,7 +55,7 @@ def leftovers(registry: Path) -> tuple[Leftover, ...]:
         key = environ[DEPLOYMENT_VARIABLE]
         controller = _controller(environ)
         if key not in known and controller is not None and certainly_gone(controller):
-            known[key] = _unregistered(key, controller)
+            known[key] = _unregistered(key, controller, environ)
     return tuple(
         Leftover(entry=entry, pids=tuple(sorted(process.pid for process in _processes(entry))))
         for entry in known.values()
@@ -67,14 +69,17 @@ def _controller(environ: dict[str, str]) -> ProcessIdentity | None:
         return None
 
 
-def _unregistered(key: str, controller: ProcessIdentity) -> RegistryEntry:
+def _unregistered(key: str, controller: ProcessIdentity, environ: dict[str, str]) -> RegistryEntry:
+    """What a marked process itself tells, for a deployment whose entry somebody deleted."""
+    folder, groups = environ.get("TMPDIR", ""), environ.get(CGROUPS_VARIABLE, "").split(os.pathsep)
     return RegistryEntry(
         key=key,
         study="",
         deployment_id="",
         controller=controller,
-        folder="",
-        cgroups=(),
+        # Only what carries the key in its name: a mark may be inherited by a process of somebody else's making.
+        folder=folder if Path(folder).name == key else "",
+        cgroups=tuple(group for group in groups if Path(group).name == key),
         shared_memory=shared_memory_prefix(key),
     )
 

@@ -15,11 +15,11 @@ from runners.cgroup_plan import GIB, Limits
 from runners.cpu_placement import place
 from runners.deployment_registry import RegistryEntry, write_entry
 from runners.leftovers import reclaim, remove, shared_memory_prefix
-from runners.server_environment import ServerEnvironment
 from runners.local_knobs import refuse_unknown_knobs
 from runners.local_repository import ServedModel
 from runners.local_server import LocalServer, ServerPlan
 from runners.process_table import this_process
+from runners.server_environment import ServerEnvironment
 from tuner.domain.cost import Footprint
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError

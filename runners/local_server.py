@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from runners.cgroup_files import CgroupReading, read_cgroups
 from runners.cgroup_plan import CgroupPlan
 from runners.cpu_placement import Placement
-from runners.deployment_registry import CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
+from runners.deployment_registry import CGROUPS_VARIABLE, CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
 from runners.leftovers import shared_memory_prefix
-from runners.server_environment import ServerEnvironment
-from runners.process_table import ProcessIdentity
+from runners.process_table import ProcessIdentity, machine_busy_s
 from runners.readiness import await_ready
-from runners.server_log import StartFailure, diagnose, last_errors
+from runners.server_environment import ServerEnvironment
+from runners.server_log import StartFailure, diagnose, last_errors, option_errors
 from runners.triton_http import TritonHttp
 from tuner.domain.deployment import Telemetry
-from tuner.domain.errors import InfeasibleConfiguration, TransientFailure
+from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, UsageError
 from tuner.domain.space import Configuration
 from tuner.manifests.server_command import command_arguments, environment_settings
 from tuner.ports import Clock
@@ -35,7 +38,7 @@ OWN_ARGUMENTS = (
     "model-repository", "model-control-mode", "backend-directory", "id", "log-file", "allow-http",
     *(f"{service}-{part}" for service in ("http", "grpc", "metrics") for part in ("address", "port")),
 )  # fmt: skip
-OWN_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", DEPLOYMENT_VARIABLE, CONTROLLER_VARIABLE)
+OWN_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", DEPLOYMENT_VARIABLE, CONTROLLER_VARIABLE, CGROUPS_VARIABLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,7 @@ def server_variables(plan: ServerPlan, environment: ServerEnvironment, inherited
         "TMPDIR": str(plan.folder),
         DEPLOYMENT_VARIABLE: plan.key,
         CONTROLLER_VARIABLE: str(plan.controller),
+        CGROUPS_VARIABLE: os.pathsep.join(str(folder) for folder in plan.cgroups.folders) if plan.cgroups else "",
     }
 
 
@@ -130,7 +134,7 @@ class LocalServer:
     def start(self) -> float:
         """Start, and wait until the model takes requests: seconds until then.
 
-        Raises InfeasibleConfiguration, TransientFailure.
+        Raises InfeasibleConfiguration, TransientFailure, UsageError (an option that Triton does not know).
         """
         for _ in range(PORT_ATTEMPTS):
             try:
@@ -158,6 +162,8 @@ class LocalServer:
             throttled_periods=groups.throttled_periods if groups else None,
             periods=groups.periods if groups else None,
             memory_peak_bytes=groups.memory_peak_bytes if groups else None,
+            machine_busy_s=machine_busy_s(),
+            at_s=time.monotonic(),
         )
 
     def explain_failure(self) -> None:
@@ -197,22 +203,28 @@ class LocalServer:
         }
 
     def _is_ready(self) -> bool:
-        """Raises InfeasibleConfiguration, TransientFailure or _PortTaken if the server has ended."""
+        """Raises what explains it if the server has ended, or lost a part to the memory limit."""
+        self.explain_failure()
         if self._process is not None and self._process.poll() is not None:
             self._explain_exit(self._process.returncode)
         # Another program may have won our port and answer in its place, so the server must say our name.
         return self.http.server_id() == self.plan.key and self.http.model_ready(self.plan.model_name)
 
     def _explain_exit(self, status: int) -> None:
-        self.explain_failure()
         log = self.plan.log.read_text("utf-8", errors="replace")
         match diagnose(log):
             case StartFailure.PORT_TAKEN:
                 raise _PortTaken
             case StartFailure.MODEL_REFUSED:
                 raise InfeasibleConfiguration(f"Triton refused the model: {last_errors(log)}")
+            case StartFailure.OPTION_UNKNOWN:
+                raise UsageError(f"Triton: {option_errors(log)}", hint="check the `arg.` knobs")
+            case StartFailure.OPTION_REFUSED:
+                raise InfeasibleConfiguration(f"Triton refused its command line: {option_errors(log)}")
             case StartFailure.OTHER:
                 raise TransientFailure(f"the server ended with status {status}: {last_errors(log)}")
+            case _ as unreachable:
+                assert_never(unreachable)
 
     def _groups(self) -> CgroupReading | None:
         return read_cgroups(self.plan.cgroups) if self.plan.cgroups else None

@@ -61,19 +61,27 @@ def server_environment(cache_dir: Path, say: Callable[[str], None]) -> ServerEnv
     Processes that ask at the same time build it once. Raises UsageError where this machine or Python cannot run it,
     InfrastructureError where the build failed.
     """
-    libpython_dir = _require_supported_machine()
-    lock_text = resources.files("runners").joinpath("local_server.requirements.lock").read_bytes()
-    key = f"{hashlib.sha256(lock_text + _base_python().encode()).hexdigest()[:16]}-py{_python_version()}"
-    place = cache_dir / key
+    libpython_dir = require_supported_machine()
+    place = environment_place(cache_dir)
     if not place.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_dir / f"{key}.lock"):
+        with FileLock(f"{place}.lock"):
             if not place.exists():
-                _build(place, lock_text, say)
+                _build(place, _lock_text(), say)
     return _described(place, libpython_dir)
 
 
-def _require_supported_machine() -> Path:
+def environment_place(cache_dir: Path) -> Path:
+    """Where the environment for this Python and these requirements is, or will be."""
+    key = hashlib.sha256(_lock_text() + _base_python().encode()).hexdigest()[:16]
+    return cache_dir / f"{key}-py{_python_version()}"
+
+
+def _lock_text() -> bytes:
+    return resources.files("runners").joinpath("local_server.requirements.lock").read_bytes()
+
+
+def require_supported_machine() -> Path:
     """The folder of the shared libpython. Raises UsageError."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise UsageError(
@@ -142,14 +150,23 @@ def _install(venv: Path, requirements: Path, say: Callable[[str], None]) -> None
         steps = [[base, "-m", "venv", str(venv)], [python, "-m", "pip", "install", "--quiet", *flags]]
     for step in steps:
         say(f"running: {' '.join(step[:4])} ...")
-        _run(step)
+        _run(step, folder=venv.parent)
 
 
-def _run(command: list[str]) -> None:
-    """Raises InfrastructureError with what the command said."""
+def _run(command: list[str], *, folder: Path) -> None:
+    """Runs in `folder`: uv would heed the constraints of a project it is started in, our own above all.
+
+    Raises InfrastructureError with what the command said.
+    """
     try:
         subprocess.run(  # noqa: S603 - our own words and paths
-            command, check=True, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, stdin=subprocess.DEVNULL
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.CalledProcessError as error:
         said = "\n".join((error.stderr or error.stdout or "").splitlines()[-LAST_LINES:])

@@ -15,11 +15,15 @@ class StartFailure(Enum):
 
     PORT_TAKEN = auto()
     MODEL_REFUSED = auto()
+    OPTION_UNKNOWN = auto()
+    OPTION_REFUSED = auto()
     OTHER = auto()
 
 
 def diagnose(log: str) -> StartFailure:
     """The cause by Triton's own words."""
+    if "Usage: tritonserver [options]" in log:
+        return StartFailure.OPTION_UNKNOWN if "unrecognized option" in log else StartFailure.OPTION_REFUSED
     if re.search(r"[Aa]ddress already in use|Socket '.*' already in use", log):
         return StartFailure.PORT_TAKEN
     if re.search(r"Resource temporarily unavailable|Failed to fork", log):
@@ -27,6 +31,12 @@ def diagnose(log: str) -> StartFailure:
     if re.search(r"failed to load all models|failed to load '", log):
         return StartFailure.MODEL_REFUSED
     return StartFailure.OTHER
+
+
+def option_errors(log: str) -> str:
+    """What Triton says before or after it prints all its options."""
+    told = re.findall(r"^.*(?:unrecognized option|[Bb]ad option|[Ii]nvalid (?:option|argument)).*$", log, re.MULTILINE)
+    return "; ".join(line.rpartition("tritonserver: ")[2][:LONGEST] for line in told) or "(no reason given)"
 
 
 def last_errors(log: str) -> str:

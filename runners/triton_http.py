@@ -16,6 +16,7 @@ from tuner.domain.deployment import TensorSpec
 from tuner.domain.errors import TransientFailure
 
 TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class TritonHttp:
 
     def server_id(self) -> str | None:
         """The `--id` the server was started with; None while nothing answers."""
-        found = self._get("/v2")
+        found = self._get("/v2", PROBE_TIMEOUT_S)
         return str(found["name"]) if isinstance(found, dict) and "name" in found else None
 
     def version(self) -> str:
@@ -46,7 +47,7 @@ class TritonHttp:
 
     def model_ready(self, model: str) -> bool:
         """Whether the model takes requests now."""
-        return self._get(f"{_model(model)}/ready") is not None
+        return self._get(f"{_model(model)}/ready", PROBE_TIMEOUT_S) is not None
 
     def inputs(self, model: str) -> tuple[tuple[TensorSpec, ...], bool]:
         """The model's inputs without the batch dimension, and whether it has one. Raises TransientFailure."""
@@ -80,9 +81,9 @@ class TritonHttp:
             raise TransientFailure(f"the server at {self.host}:{self.port} does not answer {path}")
         return found
 
-    def _get(self, path: str) -> Any:
+    def _get(self, path: str, timeout_s: float = TIMEOUT_S) -> Any:
         """The JSON answer, {} for an empty one; None for no answer or any status but 200."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
         try:
             connection.request("GET", path)
             response = connection.getresponse()

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from pydantic import BaseModel, ConfigDict
 
-from tuner.domain.agenda import estimate
+from tuner.domain.agenda import estimate, tried
 from tuner.domain.recommendation import (
     Candidate,
     Conclusion,
@@ -112,7 +112,6 @@ class Answer:
 
 def tune_document(answer: Answer) -> TuneDocument:
     """The conclusion in machine-readable form."""
-    searched = {t.configuration for t in answer.history if isinstance(t.outcome, Measured | Infeasible)}
     kind, reason = _kind_and_reason(answer.conclusion)
     return TuneDocument(
         study=answer.spec.name,
@@ -122,7 +121,7 @@ def tune_document(answer: Answer) -> TuneDocument:
         closest_miss=_closest(answer.conclusion),
         trials=_counts(answer.history),
         space_size=len(answer.spec.space),
-        share_of_space_tested=len(searched) / len(answer.spec.space),
+        share_of_space_tested=len(tried(answer.history)) / len(answer.spec.space),
         elapsed_s=round(estimate(answer.spec, answer.history).elapsed_s, 3),
     )
 

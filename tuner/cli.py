@@ -159,8 +159,9 @@ def doctor() -> None:
 
     findings = check_machine()
     for finding in findings:
-        typer.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.what}: {finding.detail}")
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else 7)
+        mark = "ok" if finding.ok else "missing" if finding.needed else "note"
+        typer.echo(f"{mark:8s}{finding.what}: {finding.detail}")
+    raise typer.Exit(0 if all(finding.ok or not finding.needed for finding in findings) else 7)
 
 
 @app.command()

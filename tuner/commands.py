@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
 from tuner.domain.agenda import Finish, estimate, next_step
@@ -24,6 +26,7 @@ def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ..
     from tuner.spec_file import load_spec
 
     if not study.endswith(STUDY_SUFFIXES) and not Path(study).is_file():
+        refuse_missing_storage(storage_url)
         return read_study(storage_url, study)
     spec = load_spec(Path(study))
     known = storage_exists(storage_url) and spec.name in study_names(storage_url)
@@ -36,6 +39,12 @@ def storage_exists(storage_url: str) -> bool:
     return not storage_url.startswith(prefix) or Path(storage_url.removeprefix(prefix)).is_file()
 
 
+def refuse_missing_storage(storage_url: str) -> None:
+    """Raises UsageError where reading would find an empty storage that reading itself had made."""
+    if not storage_exists(storage_url):
+        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
+
+
 def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
     from tuner.assemble import make_optimizer, open_bench
@@ -44,6 +53,8 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     from tuner.study import run_study
 
     refuse_small_budget(spec)
+    for warning in price_warnings(spec):
+        console.print(Text(warning), soft_wrap=True)
     progress = Progress(spec, console, verbose=verbose)
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
@@ -88,16 +99,20 @@ def write_report(answer: Answer, path: Path) -> str:
     """Write the HTML page whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
-    return _write(path, render_report(answer.spec, answer.history, answer.conclusion))
+    finished = isinstance(next_step(answer.spec, answer.history), Finish)
+    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
 
 
 def write_template(path: Path) -> str:
-    """Write a study file to start from. Raises UsageError if the file is there already."""
+    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
+    from tuner.prices import default_price_book
     from tuner.spec_template import study_template
 
-    if path.exists():
-        raise UsageError(f"{path} is there already", hint="name another file")
-    return _write(path, study_template())
+    book = path.with_name("prices.csv")
+    for wanted in (path, book):
+        if wanted.exists():
+            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
+    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
 
 
 def _write(path: Path, text: str) -> str:
@@ -157,8 +172,7 @@ def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:
 def list_studies(storage_url: str) -> str:
     from tuner.history import study_names
 
-    if not storage_exists(storage_url):
-        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
+    refuse_missing_storage(storage_url)
     return "\n".join(study_names(storage_url))
 
 
@@ -182,3 +196,11 @@ def prices_text(spec: StudySpec) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
+
+
+def price_warnings(spec: StudySpec) -> tuple[str, ...]:
+    """What a reader of the prices in use should know of their dates."""
+    from tuner.fingerprint import prices_used
+    from tuner.prices import doubtful_dates
+
+    return doubtful_dates(prices_used(spec.pricing, spec.space), today=datetime.now(UTC).date())

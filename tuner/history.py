@@ -19,6 +19,7 @@ from tuner.domain.errors import UsageError
 from tuner.domain.space import Knob, SearchSpace
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Failed, Infeasible, Measured, Trial
+from tuner.fingerprint import differing_part
 from tuner.wire import spec_from_json, spec_to_json, trial_from_json, trial_to_json
 
 TRIAL_ATTRIBUTE = "servetune:trial"
@@ -117,8 +118,10 @@ def _refuse_foreign(study: optuna.Study) -> None:
 
 def _refuse_other_content(known: StudySpec, asked: StudySpec) -> None:
     if known.fingerprint != asked.fingerprint:
+        part = differing_part(known, asked)
         raise UsageError(
-            f"study {asked.name!r} is in the storage with other content: its trials do not answer this file",
+            f"study {asked.name!r} is in the storage with other content ({part} differs): its trials do not answer "
+            "this file",
             hint="change metadata.name to start afresh, or go back to the file of then",
         )
 

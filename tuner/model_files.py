@@ -65,8 +65,10 @@ def _file(text: str, folder: Path, name: str | None) -> ModelRef | tuple[str, st
         return real
     if not real.is_file():
         return f"{text} is not a file", "a folder is named by repository:"
-    served = name or real.stem
-    if not re.match(NAME_PATTERN, served):
+    if real.suffix != ".onnx" or not real.stat().st_size:
+        return f"{text} is not an ONNX file", "export the model as ONNX, or name a Triton repository"
+    served = name or PurePosixPath(text).stem
+    if not re.fullmatch(NAME_PATTERN, served):
         return f"'{served}' is no name for a served model", "add name: below model"
     try:
         return ModelRef(name=served, path=str(real), digest=f"sha256:{_digest_of_file(real)}")
@@ -86,7 +88,7 @@ def _repository(text: str, folder: Path, name: str | None) -> ModelRef | tuple[s
     served = name or models[0]
     if served not in models:
         return f"{text} holds no model '{served}'", f"it holds {', '.join(models) or 'none'}"
-    if not re.match(NAME_PATTERN, served):
+    if not re.fullmatch(NAME_PATTERN, served):
         return f"'{served}' is no name for a served model", "rename the folder"
     if not any(entry.is_dir() and entry.name.isdecimal() for entry in (real / served).iterdir()):
         return f"{text}/{served} has no version", "a Triton model has its files in a folder named 1"

@@ -18,7 +18,7 @@ from typing import cast, get_args
 
 from tuner.domain.cost import Price, PriceBook, Resource, Term
 from tuner.domain.errors import Problem, SpecError
-from tuner.spec_problems import nearest
+from tuner.spec_problems import in_file_order, nearest
 from tuner.yaml_text import read_text
 
 COLUMNS = ("resource", "sku", "term", "currency", "price_per_hour", "as_of", "source")
@@ -77,7 +77,7 @@ def parse_price_book(content: bytes, *, currency: str, term: Term, file: str) ->
     if not problems and not prices:
         problems.append(Problem(file, 1, 1, "the price book has no price", f"columns: {','.join(COLUMNS)}"))
     if problems:
-        raise SpecError(tuple(sorted(problems, key=lambda p: (p.line, p.column))))
+        raise SpecError(in_file_order(problems))
     return PriceBook(currency=currency, term=term, prices=prices)
 
 

@@ -141,7 +141,7 @@ def _proof_is_possible(draft: StudyDraft) -> Iterator[Finding]:
     for position, slo in enumerate(draft.slos or ()):
         needed = _requests_to_pass(slo)
         if requests < needed:
-            given = f"{draft.confirm.repeats} confirmations of {draft.confirm.window_s:g} s"
+            given = f"{draft.confirm.repeats} x {draft.confirm.window_s:g} s of confirmation"
             message = f"{given} give about {requests:,.0f} requests; a proof takes {needed:,} without a bad one"
             yield Finding(("slos", position, "max"), message, "raise confirm.window_s, confirm.repeats or target_rps")
 
@@ -219,4 +219,5 @@ def _unpriced(book: PriceBook, resource: Resource, sku: str, path: Path) -> Iter
     else:
         terms = sorted({price.term for price in book.prices if (price.resource, price.sku) == (resource, sku)})
         hint = f"it has one for {', '.join(terms)}" if terms else "add a row to the book: nothing is free"
-    yield Finding(path, f"the price book has no {book.term} price for {name}", hint, at_key=isinstance(path[-1], str))
+    at_key = path[0] == "knobs" and len(path) == 2  # every value of the knob, not one of them
+    yield Finding(path, f"the price book has no {book.term} price for {name}", hint, at_key=at_key)

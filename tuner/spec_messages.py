@@ -37,7 +37,7 @@ def _unknown_knobs(data: Mapping[str, Any]) -> list[Finding]:
     return [
         Finding(("knobs", name), f"unknown knob '{name}'", _knob_hint(name), at_key=True)
         for name in knobs
-        if name not in KnobsSection.model_fields and not re.match(f"{ENV_PATTERN}|{ARGUMENT_PATTERN}", name)
+        if name not in KnobsSection.model_fields and not re.fullmatch(f"{ENV_PATTERN}|{ARGUMENT_PATTERN}", name)
     ]
 
 
@@ -112,14 +112,16 @@ def _unit_hint(path: Path, data: Mapping[str, Any]) -> str:
 
 
 def _parent(path: Path, data: Mapping[str, Any]) -> Mapping[str, object] | None:
+    """The mapping in which the last key of a path stands; every step of an error's path but the last exists."""
     node: Any = data
     for step in path[:-1]:
-        if isinstance(node, dict) and step in node:
-            node = node[step]
-        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
-            node = node[step]
-        else:
-            return None
+        match node, step:
+            case (dict(), str()) if step in node:
+                node = node[step]
+            case (list(), int()):
+                node = node[step]
+            case _:
+                return None
     return node if isinstance(node, dict) else None
 
 
@@ -137,7 +139,10 @@ def _what_it_is(path: Path) -> str:
     if choices and all(isinstance(choice, str) for choice in choices):
         return f"one of {', '.join(choices)}" if len(choices) > 1 else f"write '{path[-1]}: {choices[0]}'"
     inner = _model_in(field.annotation)
-    return f"it holds {', '.join(inner.model_fields)}" if inner else (field.description or "").rstrip(".")
+    if inner is not None:
+        return f"it holds {', '.join(inner.model_fields)}"
+    description = (field.description or "").rstrip(".")
+    return description[:1].lower() + description[1:]
 
 
 def _section(path: Path) -> type[BaseModel] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.types import StringConstraints
@@ -55,7 +55,8 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 DelayMs = Annotated[float, Field(ge=0, le=3_600_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
 
-_Knob = (BeforeValidator(_one_value_is_a_list_of_one), Field(min_length=1, max_length=MOST_VALUES))
+_T = TypeVar("_T")
+Values = Annotated[list[_T], BeforeValidator(_one_value_is_a_list_of_one), Field(min_length=1, max_length=MOST_VALUES)]
 
 
 class _Section(BaseModel):
@@ -89,21 +90,21 @@ class KnobsSection(_Section):
     """The axes of the search: a list of values each, or one value for what is not tuned."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[list[Setting], *_Knob]]
+    __pydantic_extra__: dict[str, Values[Setting]]
 
-    cpu_cores: Annotated[list[Cores] | None, *_Knob] = None
-    memory_gib: Annotated[list[MemoryGib] | None, *_Knob] = None
-    gpu_type: Annotated[list[Name] | None, *_Knob] = None
-    gpu_memory_share: Annotated[list[Share] | None, *_Knob] = None
-    max_batch_size: Annotated[list[BatchSize] | None, *_Knob] = None
-    preferred_batch_size: Annotated[list[BatchSize] | None, *_Knob] = None
-    queue_delay_ms: Annotated[list[DelayMs] | None, *_Knob] = None
-    queue_timeout_ms: Annotated[list[DelayMs] | None, *_Knob] = None
-    priority_levels: Annotated[list[Annotated[int, Field(ge=0, le=1000)]] | None, *_Knob] = None
-    instances: Annotated[list[Annotated[int, Field(ge=1, le=1024)]] | None, *_Knob] = None
-    intra_op_threads: Annotated[list[Annotated[int, Field(ge=1, le=1024)]] | None, *_Knob] = None
-    variant: Annotated[list[Name] | None, *_Knob] = None
-    preprocess: Annotated[list[Literal["in_server", "split"]] | None, *_Knob] = None
+    cpu_cores: Values[Cores] | None = None
+    memory_gib: Values[MemoryGib] | None = None
+    gpu_type: Values[Name] | None = None
+    gpu_memory_share: Values[Share] | None = None
+    max_batch_size: Values[BatchSize] | None = None
+    preferred_batch_size: Values[BatchSize] | None = None
+    queue_delay_ms: Values[DelayMs] | None = None
+    queue_timeout_ms: Values[DelayMs] | None = None
+    priority_levels: Values[Annotated[int, Field(ge=0, le=1000)]] | None = None
+    instances: Values[Annotated[int, Field(ge=1, le=1024)]] | None = None
+    intra_op_threads: Values[Annotated[int, Field(ge=1, le=1024)]] | None = None
+    variant: Values[Name] | None = None
+    preprocess: Values[Literal["in_server", "split"]] | None = None
 
     def values(self) -> dict[str, list[KnobValue]]:
         """What is tuned, in the order of this class, whatever the order of the file: the same space either way."""
@@ -124,9 +125,9 @@ class LoadSection(_Section):
     """The load the service as a whole must carry, and how long one search trial measures."""
 
     arrivals: Arrivals
-    target_rps: Annotated[float, Field(gt=0, le=1_000_000)]
-    warmup_s: Annotated[float, Field(ge=0, le=3600)]
-    window_s: Seconds
+    target_rps: Annotated[float, Field(gt=0, le=1_000_000)] = Field(description="What all replicas together carry.")
+    warmup_s: Annotated[float, Field(ge=0, le=3600)] = Field(description="Load before the window, not measured.")
+    window_s: Seconds = Field(description="How long one search trial measures.")
     timeout_s: Seconds | None = Field(default=None, description="Default: 1 s or five times the widest latency limit.")
     payload: PayloadSection = PayloadSection()
 
@@ -135,7 +136,7 @@ class SloSection(_Section):
     """An upper bound on one indicator: milliseconds from the intended start, or a share of failed requests."""
 
     indicator: Indicator
-    max: Annotated[float, Field(gt=0, le=3_600_000)]
+    max: Annotated[float, Field(gt=0, le=3_600_000)] = Field(description="In the indicator's unit: ms, or a share.")
 
 
 class PricesSection(_Section):
@@ -156,8 +157,8 @@ class ConfirmSection(_Section):
 
 
 class BudgetSection(_Section):
-    trials: Annotated[int, Field(ge=1, le=1_000_000)]
-    wall_time_s: Annotated[float, Field(gt=0, le=31_536_000)]
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = Field(description="Search trials; proofs come on top.")
+    wall_time_s: Annotated[float, Field(gt=0, le=31_536_000)] = Field(description="For search and proof together.")
     failed_trials: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=3, description="So many failures of the machine in a row end the study."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rapidfuzz import fuzz, process
 
@@ -19,11 +19,12 @@ _UNITS: dict[str, str] = {
     "_s": "seconds",
     "_rps": "requests per second",
     "_gib": "GiB",
-    "_cores": "cores (0.5 is half a core)",
-    "_share": "a share between 0 and 1 (0.5 is 50 %)",
-    "_ratio": "a share between 0 and 1 (0.01 is 1 %)",
-    "headroom": "a share between 0 and 1 (0.1 is 10 %)",
+    "_cores": "cores",
+    "_share": "a share between 0 and 1: 0.5 is 50 %",
+    "_ratio": "a share between 0 and 1: 0.01 is 1 %",
+    "headroom": "a share between 0 and 1: 0.1 is 10 %",
 }
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 _NUMBER_WITH_UNIT = re.compile(r"[-+]?[0-9][0-9_.,]*\s*[A-Za-z%µ]+")
 
 
@@ -109,11 +110,18 @@ def number_hint(value: object, unit: str) -> str:
     wanted = f"a plain number of {unit}" if unit and not unit.startswith("a share") else unit or "a plain number"
     if isinstance(value, str) and _NUMBER_WITH_UNIT.fullmatch(value):
         return f"write {wanted}, without the unit"
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        return "write it without quotes"
     if isinstance(value, str) and "," in value:
-        return "write several values as a list: [1, 2]"
+        return "a fraction has a point: 0.5; several values are a list: [1, 2]"
     return f"write {wanted}"
 
 
 def in_file_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """By line and column, each once."""
-    return tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line, p.column, p.message)))
+    """By line and column, each once and on one line, without a character that a terminal would obey."""
+    shown_safely = (replace(p, message=_one_line(p.message), hint=_one_line(p.hint)) for p in problems)
+    return tuple(sorted(dict.fromkeys(shown_safely), key=lambda p: (p.file, p.line, p.column, p.message)))
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import assert_never
 
 from tuner.domain.agenda import ConfirmNext, Finish, SearchNext, next_step
@@ -242,9 +243,11 @@ class _Visit:
 
 
 def _phases(marks: list[float]) -> Phases:
-    """From up to four marks: start, ready, load done, gone. A deployment that never got ready was all deploy."""
-    if len(marks) == 2:
-        return Phases(deploy_s=marks[1] - marks[0], load_s=0.0, teardown_s=0.0)
-    if len(marks) == 3:
-        return Phases(deploy_s=marks[1] - marks[0], load_s=marks[2] - marks[1], teardown_s=0.0)
-    return Phases(deploy_s=marks[1] - marks[0], load_s=marks[2] - marks[1], teardown_s=marks[3] - marks[2])
+    """From up to four marks: start, ready, load done, gone. A deployment that never got ready was all deploy.
+
+    Whole microseconds: the last bits of a difference depend on when the clock started, and a resumed study would
+    differ from an uninterrupted one by them.
+    """
+    gaps_s = [round(late - early, 6) for early, late in pairwise(marks)]
+    deploy_s, load_s, teardown_s = (*gaps_s, 0.0, 0.0)[:3]
+    return Phases(deploy_s=deploy_s, load_s=load_s, teardown_s=teardown_s)

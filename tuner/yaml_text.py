@@ -29,12 +29,14 @@ from ruamel.yaml.events import (
     StreamEndEvent,
 )
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.representer import SafeRepresenter
 
 from tuner.domain.errors import Problem, UsageError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_NODES = 5_000
+MAX_PROBLEMS = 50
 _MAX_NUMBER_TEXT = 40
 
 ScalarValue = str | int | float | bool | None
@@ -261,16 +263,22 @@ class _Reading:
             self._add(_mark(event), f"tags are not allowed: {event.tag}", "delete it: the key says what is expected")
 
     def _syntax(self, error: MarkedYAMLError) -> None:
-        at = error.problem_mark or error.context_mark
-        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
         text = " ".join(str(error.problem or error.context).split())
-        hint = "indent with spaces" if "\\t" in text else ""
+        at, start = error.problem_mark or error.context_mark, error.context_mark or error.problem_mark
+        if "end of stream" in text or "<stream end>" in text:
+            at, text = start, "this is never closed"
+        mark = Mark(at.line + 1, at.column + 1) if at else Mark(1, 1)
+        hint = f"it began on line {start.line + 1}" if start and at and start.line != at.line else ""
+        hint = "indent with spaces" if "\\t" in text else hint
         if "mapping values are not allowed" in text:
             text, hint = "a ':' is not allowed here", "put text that holds ': ' in quotes, and check the indentation"
         self._add(mark, f"not valid YAML: {text}", hint)
 
     def _add(self, mark: Mark, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.file, mark.line, mark.column, message, hint))
+        if len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem(self.file, mark.line, mark.column, "too many problems to read on"))
+            raise _StopReading
 
     def _stop(self, event: Event, message: str, hint: str) -> None:
         self._add(_mark(event), message, hint)
@@ -305,13 +313,17 @@ _WORDS_OF_YAML_1_1 = frozenset({"y", "n", "yes", "no", "on", "off", "true", "fal
 def to_yaml(data: Plain) -> str:
     """Block-style text that YAML 1.1 and 1.2 readers read alike: text that either could misread is quoted."""
     door = YAML(typ="safe", pure=True)
-    door.default_flow_style = False  # type: ignore[assignment]  # declared as always None
+    door.Representer = _CarefulRepresenter
+    door.default_flow_style = False
     door.width = 120
-    door.sort_base_mapping_type_on_output = False
-    door.representer.add_representer(str, _represent_text)
+    door.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as always None
     stream = io.StringIO()
     door.dump(data, stream)
     return stream.getvalue()
+
+
+class _CarefulRepresenter(SafeRepresenter):
+    """Quotes what a reader could take for something else. A class of its own, since the library registers by class."""
 
 
 def _represent_text(representer: Any, text: str) -> Any:
@@ -319,6 +331,9 @@ def _represent_text(representer: Any, text: str) -> Any:
     style: str | None = '"'
     if readable and _PLAIN_TEXT.fullmatch(text):
         style = None
-    elif "\n" in text and "\r" not in text:
+    elif "\n" in text and all(line.isprintable() for line in text.split("\n")):
         style = "|"
     return representer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_CarefulRepresenter.add_representer(str, _represent_text)

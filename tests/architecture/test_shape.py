@@ -25,8 +25,9 @@ DOORS = {
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
     "jinja2": {"reports.html_page"},
-    "locust": {"load_profiles.locust_child"},
-    "hdrh": {"load_profiles.recorder"},
+    "locust": {"load_profiles.locust_run"},
+    "hdrh": {"load_profiles.running_latencies"},
+    "httptools": {"load_profiles.http_answer"},
     "tensorrt": set(),
     "kubernetes": set(),
 }

@@ -18,6 +18,7 @@ from tuner.domain.recommendation import (
     closest_miss,
     evidence_for,
 )
+from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Failed, Measured, Search, Trial
 
@@ -106,11 +107,18 @@ def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = 
         return "the proof has begun"
     if searched >= spec.budget.trials:
         return f"all {spec.budget.trials} search trials were used"
+    if len(tried(history)) >= len(spec.space):
+        return f"all {len(spec.space)} configurations were tried"
     cost = estimate(spec, history)
     needed_s = cost.elapsed_s + cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
     if needed_s > spec.budget.wall_time_s:
         return f"the rest of the {spec.budget.wall_time_s:g} s is kept for the proof"
     return ""
+
+
+def tried(history: Sequence[Trial]) -> frozenset[Configuration]:
+    """The configurations that something was learned about."""
+    return frozenset(trial.configuration for trial in history if not isinstance(trial.outcome, Failed))
 
 
 def _confirm_or_stop(

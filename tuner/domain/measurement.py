@@ -18,6 +18,8 @@ SEND_LAG_FLOOR_MS = 5.0
 SEND_LAG_SHARE_OF_LIMIT = 0.1
 GENERATOR_CPU_LIMIT = 0.8
 SENT_SHARE_LIMIT = 0.99
+REQUESTS_BEYOND_PERCENTILE = 10
+OTHERS_CORES_LIMIT = 0.3
 DRIFT_RATIO = 2.0
 DRIFT_SHARE_OF_LIMIT = 0.25
 
@@ -32,11 +34,15 @@ class Doubt(StrEnum):
     SERVER_RESTARTED = "server_restarted"
     FEW_REQUESTS = "few_requests"
     DRIFT = "drift"
+    BUSY_MACHINE = "busy_machine"
 
     @property
     def spoils(self) -> bool:
-        """True where the number says nothing about the server, so that the measurement has to be repeated."""
-        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT)
+        """True where the number says nothing about the server, so that the measurement has to be repeated.
+
+        A busy machine only makes the server look worse than it is: what passes all the same may be believed.
+        """
+        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.BUSY_MACHINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,10 +186,27 @@ def _doubts(
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
         Doubt.SERVER_RESTARTED: telemetry.restarts > 0,
-        Doubt.FEW_REQUESTS: any(len(latencies_s) * slo.allowed_share < 1.0 for slo in slos),
+        Doubt.FEW_REQUESTS: any(_too_few(len(latencies_s), slo) for slo in slos),
         Doubt.DRIFT: _drifts(latencies_s, min(limits_ms, default=math.inf)),
+        Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
     }
     return [doubt for doubt, present in checks.items() if present]
+
+
+def _too_few(requests: int, slo: Slo) -> bool:
+    """A percentile wants ten requests beyond it (1,000 for a p99), a share of errors one request it could show on."""
+    beyond = REQUESTS_BEYOND_PERCENTILE if slo.indicator in PERCENT else 1
+    # The small number: 1,000 requests times 0.01 must count as ten.
+    return requests * slo.allowed_share < beyond - 1e-9
+
+
+def cores_used_by_others(run: LoadRun, telemetry: Telemetry) -> float:
+    """Cores that neither server nor load generator used while they shared a machine; 0 where nobody could see."""
+    busy_s, server_s, elapsed_s = telemetry.machine_busy_s, telemetry.cpu_s, telemetry.at_s
+    if busy_s is None or server_s is None or not elapsed_s:
+        return 0.0
+    generator_s = run.generator.cpu_ratio * run.profile.duration_s
+    return max(0.0, busy_s - server_s - generator_s) / elapsed_s
 
 
 def _drifts(latencies_s: Sequence[float], limit_ms: float) -> bool:

@@ -1,0 +1,481 @@
+"""Random serving scenarios in the protocol of the search benchmark, with physics of their own.
+
+Nothing here may import the product: the search must not be judged by the formulas it was written with. What differs from
+the search's model: work comes in quantised waves over the processors of a slice, clocks throttle, batches are padded to
+powers of two or not at all, memory traffic follows embedding tables, neighbours interfere for as long as a deployment
+lives, garbage collection stops the cores, arrivals are renewal or on-off processes, and some scenarios are response
+surfaces that no server would have.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Config = dict[str, Any]
+Result = dict[str, Any]
+
+CATALOGUE: dict[str, tuple[float, float, float, float, int]] = {  # tflops, GB/s, GB, usd/h, processors
+    "T4": (65, 320, 16, 0.35, 40),
+    "L4": (121, 300, 24, 0.75, 58),
+    "A10G": (70, 600, 24, 1.05, 80),
+    "V100": (112, 900, 16, 2.4, 80),
+    "A30": (165, 933, 24, 1.4, 56),
+    "L40S": (362, 864, 48, 1.95, 142),
+    "A100-40": (312, 1555, 40, 3.3, 108),
+    "A100-80": (312, 2039, 80, 4.4, 108),
+    "H100": (989, 3350, 80, 8.5, 132),
+    "RTX-6000": (330, 960, 48, 1.5, 142),
+    "ZX-9": (200, 1200, 32, 1.9, 96),
+}
+MIG = {"A30": {0.25, 0.5, 1.0}, "A100-40": {0.125, 0.25, 0.5, 1.0}, "A100-80": {0.125, 0.25, 0.5, 1.0}}
+MIG["H100"] = {0.125, 0.25, 0.5, 1.0}
+KINDS = ("compute", "embedding", "preprocessing", "mixed", "surface")
+ARRIVALS = ("poisson", "poisson", "gamma", "onoff", "ramps")
+TEST_S = 60.0
+TEST_REQUESTS = 6_000
+TRUTH_REQUESTS = 24_000
+
+
+@dataclass
+class Scenario:
+    """One serving problem. `trial` is a noisy test, `true_p99` what a long one would say."""
+
+    name: str
+    kind: str
+    info: dict[str, Any]
+    configs: list[Config]
+    costs: np.ndarray
+    law: dict[str, Any]
+    seed: int
+    truths: dict[int, float] = field(default_factory=dict)
+
+    def trial(self, index: int, repeat: int) -> Result:
+        source = np.random.default_rng([self.seed, index, repeat, 5])
+        return run_test(self, index, source, requests=TEST_REQUESTS)
+
+    def true_p99(self, index: int) -> float:
+        if index not in self.truths:
+            self.truths[index] = truth(self, index)
+        return self.truths[index]
+
+    def cheapest(self, share_of_limit: float) -> float:
+        """Cost of the cheapest configuration with true p99 within that share of the limit; infinity if none."""
+        limit = self.info["p99_limit_ms"]
+        for index in np.argsort(self.costs, kind="stable"):
+            if self.true_p99(int(index)) <= share_of_limit * limit:
+                return float(self.costs[index])
+        return math.inf
+
+
+def truth(scenario: Scenario, index: int) -> float:
+    """p99 of long tests with no interference; infinity where it does not start or is overloaded."""
+    source = np.random.default_rng([scenario.seed, index, 99])
+    if scenario.kind == "surface":
+        return surface_p99(scenario, index)
+    if startup_failure(scenario, index) or overloaded(scenario, index):
+        return math.inf
+    long = [simulate(scenario, index, source, requests=TRUTH_REQUESTS, factor=1.0) for _ in range(2)]
+    latencies = np.concatenate([one["latency"] for one in long])
+    return float(np.percentile(latencies, 99)) * 1000.0
+
+
+def startup_failure(scenario: Scenario, index: int) -> str | None:
+    config, law = scenario.configs[index], scenario.law
+    kind, share = law["gpu"](config), law["share"](config)
+    if kind is None:
+        return None
+    if law["slices"] and kind in MIG and share not in MIG[kind]:
+        return "unschedulable"
+    need = memory_gb(scenario, config)
+    return "oom" if need > CATALOGUE[kind][2] * share else None
+
+
+def memory_gb(scenario: Scenario, config: Config) -> float:
+    law = scenario.law
+    grown = law["weights"] * 1.2 + law["context"] + law["activation"] * law["batch"](config) ** law["memory_power"]
+    return math.ceil(grown * 8) / 8
+
+
+def batch_seconds(scenario: Scenario, config: Config, size: int) -> tuple[float, float]:
+    """(host time, device time) of one batch, without contention."""
+    law = scenario.law
+    padded = size
+    if law["padding"] == "power":
+        padded = 1 << (size - 1).bit_length()
+    if law["padding"] == "full":
+        padded = law["batch"](config)
+    scale = law["precision"](config)
+    kind, share = law["gpu"](config), law["share"](config)
+    if kind is None:
+        threads = max(1.0, law["threads"](config))
+        return law["launch"], padded * law["flops"] * scale / threads ** law["parallel"]
+    tflops, bandwidth, _, _, processors = CATALOGUE[kind]
+    slots = max(1, round(processors * share ** law["share_power"]))
+    waves = math.ceil(padded * law["tiles"] / slots)
+    wave_s = law["flops"] * scale * processors / law["tiles"] / (tflops * law["efficiency"][kind])
+    traffic_gb = law["weights"] * law["touched"] + padded * law["row_gb"]
+    traffic_s = traffic_gb * scale / (bandwidth * min(1.0, law["bandwidth_floor"] + share))
+    device = waves * wave_s + traffic_s if law["overlap"] else max(waves * wave_s, traffic_s)
+    if share >= 0.75:
+        device *= law["throttle"]
+    return law["launch"], device
+
+
+def core_seconds(scenario: Scenario, config: Config) -> float:
+    law = scenario.law
+    return float(law["core"] * law["thread_cost"](config) * (1.0 + law["contention"] * (law["cores"](config) - 1)))
+
+
+def rate(scenario: Scenario, config: Config) -> float:
+    return float(scenario.info["target_rps"]) / float(scenario.law["replicas"](config))
+
+
+def overloaded(scenario: Scenario, index: int) -> bool:
+    config = scenario.configs[index]
+    load, size = rate(scenario, config), scenario.law["batch"](config)
+    cores = core_seconds(scenario, config) * load / scenario.law["cores"](config)
+    best = min(sum(batch_seconds(scenario, config, b)) / b for b in {1, size, max(1, size // 2)})
+    return cores > 1.0 or best * load > 1.02
+
+
+def arrival_times(law: Mapping[str, Any], load: float, count: int, source: np.random.Generator) -> np.ndarray:
+    """Renewal or modulated arrivals at a mean rate `load`."""
+    kind = law["arrivals"]
+    if kind == "poisson":
+        return np.cumsum(source.exponential(1.0 / load, count))
+    if kind == "gamma":
+        shape = 1.0 / law["variability"]
+        return np.cumsum(source.gamma(shape, 1.0 / (load * shape), count))
+    span = count / load * 1.3 + 1.0
+    grid = np.arange(0.0, span, law["period"] / 40.0)
+    phase = (grid / law["period"] + source.random()) % 1.0
+    if kind == "onoff":
+        wobble = np.where(phase < law["duty"], law["height"], (1 - law["duty"] * law["height"]) / (1 - law["duty"]))
+    else:
+        wobble = 1.0 + law["sway"] * np.sin(2 * np.pi * phase)
+    mass = np.concatenate([[0.0], np.cumsum(load * wobble[:-1] * np.diff(grid))])
+    return np.interp(np.cumsum(source.exponential(1.0, count)), mass, grid)
+
+
+def simulate(
+    scenario: Scenario, index: int, source: np.random.Generator, *, requests: int, factor: float
+) -> dict[str, Any]:
+    """Request by request: cores by earliest-free, then batches; `factor` is this deployment's bad luck."""
+    config, law = scenario.configs[index], scenario.law
+    load = rate(scenario, config)
+    times = arrival_times(law, load, requests, source)
+    work_s = core_seconds(scenario, config) * factor
+    work = source.gamma(law["work_shape"], work_s / law["work_shape"], requests)
+    cores = max(1, round(law["cores"](config)))
+    ready = _through_cores(times, work, cores, law)
+    util = min(1.0, work_s * load / cores)
+    stall = 1.0 + law["stall"] * max(0.0, util - 0.6) / 0.4
+    starts, sizes, ends, device = _through_batches(scenario, config, ready, stall, factor)
+    latency = np.repeat(ends, sizes) - np.sort(times)[: sum(sizes)]
+    span = ends[-1] - times[0]
+    return dict(
+        latency=latency,
+        sizes=sizes,
+        busy=float(np.sum(np.array(ends) - starts)),
+        device=device,
+        span=span,
+        cpu=float(work.sum()) / span / cores,
+        load=requests / (times[-1] or 1.0),
+        count=requests,
+    )
+
+
+def _through_cores(times: np.ndarray, work: np.ndarray, cores: int, law: Mapping[str, Any]) -> np.ndarray:
+    free = [0.0] * cores
+    heapq.heapify(free)
+    done = []
+    pause, every = law["pause"], law["pause_every"]
+    for time, amount in zip(times.tolist(), work.tolist(), strict=True):
+        start = max(time, heapq.heappop(free))
+        if pause and start % every < pause:
+            start += pause - start % every
+        heapq.heappush(free, start + amount)
+        done.append(start + amount)
+    return np.sort(np.array(done))
+
+
+def _through_batches(
+    scenario: Scenario, config: Config, ready: np.ndarray, stall: float, factor: float
+) -> tuple[np.ndarray, list[int], list[float], float]:
+    law = scenario.law
+    cap, delay = law["batch"](config), law["delay"](config)
+    cost = [
+        sum(a * b for a, b in zip(batch_seconds(scenario, config, max(size, 1)), (stall, factor), strict=True))
+        for size in range(cap + 1)
+    ]
+    kernel = [batch_seconds(scenario, config, max(size, 1))[1] * factor for size in range(cap + 1)]
+    list_ready = ready.tolist()
+    count, head, free = len(list_ready), 0, 0.0
+    starts, sizes, ends, device = [], [], [], 0.0
+    while head < count:
+        full = list_ready[head + cap - 1] if head + cap <= count else math.inf
+        start = max(free, min(list_ready[head] + delay, full))
+        tail = head + 1
+        while tail < count and tail - head < cap and list_ready[tail] <= start:
+            tail += 1
+        free = start + cost[tail - head]
+        device += kernel[tail - head]
+        starts.append(start)
+        sizes.append(tail - head)
+        ends.append(free)
+        head = tail
+    return np.array(starts), sizes, ends, device
+
+
+def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, requests: int) -> Result:
+    setup_s = 20.0 + scenario.law["setup"]
+    if source.random() < 0.01:
+        return dict(status="error", slo_met=False, test_seconds=setup_s)
+    failure = None if scenario.kind == "surface" else startup_failure(scenario, index)
+    if failure:
+        return dict(status=failure, slo_met=False, test_seconds=20.0 if failure == "unschedulable" else setup_s)
+    factor = float(source.lognormal(0.0, scenario.law["interference"]))
+    if scenario.kind == "surface":
+        return surface_test(scenario, index, source)
+    found = simulate(scenario, index, source, requests=requests, factor=factor)
+    limit = scenario.info["p99_limit_ms"]
+    latency = found["latency"] * 1000.0
+    p50, p95, p99 = (float(np.percentile(latency, q)) for q in (50, 95, 99))
+    over = float(np.mean(latency > limit))
+    batches = len(found["sizes"])
+    result: Result = dict(
+        status="ok",
+        offered_rps=found["load"],
+        throughput_rps=min(found["load"], found["count"] / found["span"]),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        frac_over=over,
+        n_requests=requests,
+        slo_met=p99 <= limit,
+        test_seconds=setup_s + TEST_S,
+    )
+    if scenario.law["telemetry"]:
+        config = scenario.configs[index]
+        result |= dict(
+            mem_peak_gb=memory_gb(scenario, config) * float(source.normal(1, 0.01)),
+            cpu_util=min(1.0, found["cpu"] * float(source.normal(1, 0.02))),
+            gpu_util=min(1.0, found["device"] / found["span"]),
+            mean_batch=found["count"] / batches,
+            gpu_ms_per_batch=found["busy"] / batches * 1000.0,
+        )
+    return result
+
+
+def surface_p99(scenario: Scenario, index: int) -> float:
+    """A response surface of random waves over the knobs' positions, cheaper points slower on the whole."""
+    law, config = scenario.law, scenario.configs[index]
+    point = np.array(
+        [
+            list(options).index(config[name]) / max(1, len(options) - 1)
+            for name, options in scenario.info["space"].items()
+        ]
+    )
+    waves = law["amplitudes"] @ np.sin(law["frequencies"][:, : len(point)] @ point * np.pi + law["phases"])
+    cost = math.log(scenario.costs[index] / np.median(scenario.costs))
+    jitter = np.random.default_rng([scenario.seed, index, 3]).normal(0.0, law["jitter"])
+    return float(scenario.info["p99_limit_ms"] * math.exp(law["offset"] + waves - law["cost_slope"] * cost + jitter))
+
+
+def surface_test(scenario: Scenario, index: int, source: np.random.Generator) -> Result:
+    p99 = surface_p99(scenario, index) * float(source.lognormal(0.0, 0.06))
+    limit = scenario.info["p99_limit_ms"]
+    over = 0.01 * (p99 / limit) ** 4
+    load = rate(scenario, scenario.configs[index]) * float(source.normal(1.0, 0.007))
+    return dict(
+        status="ok",
+        offered_rps=load,
+        throughput_rps=load,
+        p50_ms=p99 * 0.4,
+        p95_ms=p99 * 0.8,
+        p99_ms=p99,
+        frac_over=min(1.0, over),
+        n_requests=TEST_REQUESTS,
+        slo_met=p99 <= limit,
+        test_seconds=TEST_S + 40.0,
+    )
+
+
+def make(seed: int, kind: str | None = None) -> Scenario:
+    """Scenario number `seed`: the same again on every call."""
+    for attempt in range(50):
+        source = np.random.default_rng([seed, attempt, 20_26])
+        chosen = kind or KINDS[int(source.choice(5, p=[0.28, 0.18, 0.24, 0.2, 0.1]))]
+        found = _draw(seed, chosen, source)
+        if found is not None and np.sum(found.costs < found.cheapest(1.0)) >= 0.03 * len(found.configs):
+            return found
+    raise ValueError(f"no solvable scenario for seed {seed}")
+
+
+def _draw(seed: int, kind: str, source: np.random.Generator) -> Scenario | None:
+    space, law = _space(source), _law(kind, source)
+    configs = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    if len(configs) > 5_000:
+        return None
+    law |= _readers(space, source)
+    prices = {name: CATALOGUE[name][3] * float(source.lognormal(0, 0.2)) for name in _types(space)}
+    core_price, premium = float(source.choice([0.02, 0.035, 0.05])), float(source.choice([0.0, 0.1, 0.3]))
+    costs = np.array([_cost(c, law, prices, core_price=core_price, premium=premium) for c in configs])
+    info = dict(
+        name=f"generated-{seed}-{kind}",
+        space=space,
+        target_rps=1.0,
+        p99_limit_ms=1e9,
+        gpu_price_h=prices,
+        gpu_specs={
+            n: dict(tflops=float(CATALOGUE[n][0]), gbps=float(CATALOGUE[n][1]), mem_gb=float(CATALOGUE[n][2]))
+            for n in prices
+            if n != "ZX-9"
+        },
+        cpu_price_h=core_price,
+        share_premium=premium,
+        weights_gb=law["weights"],
+    )
+    scenario = Scenario(info["name"], kind, info, configs, costs, law, seed)
+    return _with_target(scenario, source)
+
+
+def _with_target(scenario: Scenario, source: np.random.Generator) -> Scenario | None:
+    """Load and limit around an anchor configuration, which keeps the scenario solvable and tight."""
+    order = np.argsort(scenario.costs)
+    anchor = int(order[int(len(order) * source.uniform(0.1, 0.6))])
+    config, law = scenario.configs[anchor], scenario.law
+    if scenario.kind == "surface":
+        scenario.info |= dict(target_rps=float(round(source.uniform(100, 2000))), p99_limit_ms=50.0)
+        values = np.log([surface_p99(scenario, i) / 50.0 for i in source.integers(0, len(order), 300)])
+        law["offset"] -= float(np.quantile(values, source.uniform(0.04, 0.2)))
+        return scenario
+    if startup_failure(scenario, anchor):
+        return None
+    size = law["batch"](config)
+    carried = min(
+        law["cores"](config) / core_seconds(scenario, config),
+        max(b / sum(batch_seconds(scenario, config, b)) for b in (1, size)),
+    )
+    load = carried * law["replicas"](config) * source.uniform(0.4, 0.85)
+    scenario.info["target_rps"] = float(f"{load:.3g}")
+    if not 20 <= load <= 30_000:
+        return None
+    p99 = scenario.true_p99(anchor)
+    scenario.truths.clear()
+    if not math.isfinite(p99) or p99 > 1500.0:
+        return None
+    scenario.info["p99_limit_ms"] = float(f"{p99 * source.uniform(1.05, 2.0):.3g}")
+    return scenario
+
+
+def _types(space: Mapping[str, list[Any]]) -> list[str]:
+    return next((v for v in space.values() if isinstance(v[0], str) and v[0] in CATALOGUE), [])
+
+
+def _space(source: np.random.Generator) -> dict[str, list[Any]]:
+    names = source.permutation(list(CATALOGUE))[: int(source.integers(3, 7))].tolist()
+    style = int(source.integers(0, 3))
+    gpu, share, cpu, batch = [
+        ("gpu", "share", "cpu", "batch"),
+        ("gpu_type", "gpu_memory_share", "cpu_cores", "max_batch_size"),
+        ("device", "fraction", "vcpu", "arg.max-batch"),
+    ][style]
+    space: dict[str, list[Any]] = {
+        gpu: names,
+        share: [[0.125, 0.25, 0.375, 0.5, 0.75, 1.0], [0.2, 0.4, 0.6, 0.8, 1.0], [0.25, 0.5, 1.0]][source.integers(3)],
+        cpu: [[1, 2, 4, 6, 8, 16], [1, 2, 3, 4, 8, 12, 16], [2, 4, 8, 16, 24]][source.integers(3)],
+        batch: [[1, 4, 8, 32], [1, 2, 4, 8, 16, 32, 64], [1, 8, 64]][source.integers(3)],
+    }
+    extras: list[tuple[str, list[Any]]] = [
+        ("delay_ms" if style == 0 else "queue_delay_ms", [0, 2, 5, 10]),
+        ("replicas", [1, 2, 3, 4, 6]),
+        ("variant", ["fp32", "fp16", "int8"]),
+        ("env.PREPROCESS_THREADS", [1, 2, 4]),
+        ("arg.cache", ["off", "on"]),
+    ]
+    for k in source.permutation(len(extras))[: int(source.integers(0, 3))]:
+        space[extras[k][0]] = extras[k][1]
+    return space
+
+
+def _readers(space: Mapping[str, list[Any]], source: np.random.Generator) -> dict[str, Any]:
+    """What each knob does, whatever it is called."""
+    names = list(space)
+    gpu, share, cpu, batch = names[:4]
+    speed = {"fp32": 1.0, "fp16": float(source.uniform(0.45, 0.7)), "int8": float(source.uniform(0.3, 0.6))}
+    helper = {1: 1.0, 2: float(source.uniform(0.7, 1.05)), 4: float(source.uniform(0.6, 1.2))}
+    saved = float(source.uniform(0.6, 1.0))
+    delay = next((n for n in names if n.endswith("delay_ms")), None)
+    return dict(
+        gpu=lambda c: c[gpu],
+        share=lambda c: c[share],
+        cores=lambda c: c[cpu],
+        batch=lambda c: int(c[batch]),
+        delay=lambda c: c[delay] / 1000.0 if delay else 0.0,
+        replicas=lambda c: c.get("replicas", 1),
+        precision=lambda c: speed.get(c.get("variant", "fp32"), 1.0),
+        thread_cost=lambda c: helper[c.get("env.PREPROCESS_THREADS", 1)] * (saved if c.get("arg.cache") == "on" else 1),
+        threads=lambda c: c[cpu],
+    )
+
+
+def _law(kind: str, source: np.random.Generator) -> dict[str, Any]:
+    heavy = {"compute": 1.0, "embedding": 0.05, "preprocessing": 0.12, "mixed": 0.4, "surface": 1.0}[kind]
+    core_ms = {"compute": 1.0, "embedding": 1.5, "preprocessing": 9.0, "mixed": 4.0, "surface": 1.0}[kind]
+    weights = float(source.lognormal(math.log(8.0 if kind == "embedding" else 0.3), 0.6))
+    return dict(
+        flops=heavy * float(source.lognormal(math.log(0.12), 0.7)),
+        tiles=int(source.integers(6, 60)),
+        share_power=float(source.uniform(0.85, 1.1)),
+        efficiency={name: float(source.lognormal(0, 0.2)) for name in CATALOGUE},
+        weights=weights,
+        touched=float(source.uniform(0.01, 0.05)) if kind == "embedding" else 1.0,
+        row_gb=float(source.lognormal(math.log(0.004 if kind == "embedding" else 0.0004), 0.6)),
+        bandwidth_floor=float(source.choice([0.0, 0.25])),
+        overlap=bool(source.random() < 0.5),
+        throttle=float(source.choice([1.0, 1.08, 1.2])),
+        launch=float(source.lognormal(math.log(0.0012), 0.5)),
+        padding=str(source.choice(["none", "power", "full"], p=[0.45, 0.35, 0.2])),
+        core=core_ms / 1000.0 * float(source.lognormal(0, 0.5)),
+        contention=float(source.choice([0.0, 0.005, 0.015])),
+        work_shape=float(source.choice([2.0, 8.0, 40.0])),
+        stall=float(source.choice([0.0, 0.6, 2.0])),
+        pause=float(source.choice([0.0, 0.0, 0.01])),
+        pause_every=float(source.uniform(1.5, 6.0)),
+        context=float(source.uniform(0.3, 1.2)),
+        activation=float(source.lognormal(math.log(0.04), 0.8)),
+        memory_power=float(source.choice([1.0, 1.0, 0.8])),
+        slices=bool(source.random() < 0.5),
+        interference=float(source.choice([0.01, 0.03, 0.06])),
+        telemetry=bool(source.random() < 0.85),
+        setup=float(source.uniform(10, 60)),
+        parallel=0.85,
+        arrivals=ARRIVALS[int(source.integers(0, 5))],
+        variability=float(source.choice([2.0, 5.0])),
+        period=float(source.choice([0.3, 1.0, 5.0])),
+        duty=0.2,
+        height=float(source.choice([1.5, 2.5])),
+        sway=float(source.uniform(0.2, 0.6)),
+        amplitudes=source.normal(0, 0.35, 7),
+        frequencies=source.normal(0, 1.5, (7, 12)),
+        phases=source.uniform(0, 6.3, 7),
+        jitter=float(source.choice([0.0, 0.3])),
+        offset=0.5,
+        cost_slope=float(source.choice([0.0, 0.5, 1.0])),
+    )
+
+
+def _cost(
+    config: Config, law: Mapping[str, Any], prices: Mapping[str, float], *, core_price: float, premium: float
+) -> float:
+    share = law["share"](config)
+    slice_price = prices[law["gpu"](config)] * share * (1.0 + (premium if share < 1.0 else 0.0))
+    return float(law["replicas"](config) * (slice_price + core_price * law["cores"](config)))

@@ -1,0 +1,1 @@
+"""The structure-aware optimizer: known cost, learned capacity, physics weighed against a plain model. The numpy door."""

@@ -1,0 +1,238 @@
+"""What three models together believe of every candidate: physics with residuals, a plain process, and no structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+from scipy.special import logsumexp, ndtr
+
+from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
+from tuner.search.structured.physics import Physics
+from tuner.search.structured.physics_fit import Evidence, Fit, draws, evidence, fit, predicted_channels
+from tuner.search.structured.plain import Process, Setting, kernel, learn
+from tuner.search.structured.queue_simulation import FAMILIES, arrivals
+from tuner.search.structured.queue_tables import FAMILY_NAMES
+
+LOW, HIGH = -3.0, 2.0
+DRAWS = 24
+RESIDUAL_SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)
+RESIDUAL_LENGTH = 0.8
+OWN_SPREAD = 0.04
+TEST_NOISE = 0.04
+UNSTARTED = 1.5
+FULL_TEST = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A mixture of normals for log(latency / limit) at some rows: draws x rows, and one spread per row."""
+
+    means: Floats
+    spread: Floats
+
+    def feasible(self) -> Floats:
+        return np.asarray(ndtr(-self.means / self.spread).mean(axis=0))
+
+    def log_density(self, value: float, noise: float) -> float:
+        """Of one observed value at the first row, censored at both ends."""
+        spread = np.hypot(self.spread[0], noise)
+        z = (value - self.means[:, 0]) / spread
+        if value >= HIGH:
+            each = np.log(ndtr(-z) + 1e-12)
+        elif value <= LOW:
+            each = np.log(ndtr(z) + 1e-12)
+        else:
+            each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """All observations that say something about latency, as arrays: which rows, log(latency / limit), its noise."""
+
+    rows: Ints
+    values: Floats
+    noise: Floats
+
+
+def tested(terrain: Terrain, observations: Sequence[Observation], *, noise: Floats | None = None) -> Tested:
+    served = [seen for seen in observations if seen.outcome == "served"]
+    values = np.array([np.clip(np.log(max(s.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH) for s in served])
+    few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
+    base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
+    rows = np.array([seen.row for seen in served], dtype=np.int64)
+    return Tested(rows, values, np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0))
+
+
+@dataclass(frozen=True, slots=True)
+class PhysicalBelief:
+    """The physics after all observations, with a process over what it leaves unexplained."""
+
+    physics: Physics
+    fitted: Fit
+    thetas: Floats
+    families: tuple[str, ...]
+    known: Evidence
+    unexplained: Floats
+    points: Floats
+    inverse: Floats
+    scale: float
+
+    def guess(self, rows: Ints, points: Floats) -> Guess:
+        means = self.raw(rows)
+        spread = np.full(len(rows), np.hypot(self.scale, OWN_SPREAD))
+        if len(self.known.rows):
+            cross = _residual_kernel(points, self.points, self.scale)
+            cross += OWN_SPREAD**2 * (rows[:, None] == self.known.rows)
+            gain = cross @ self.inverse
+            means = means + self.unexplained @ gain.T
+            variance = spread**2 - np.sum(gain * cross, axis=1)
+            spread = np.sqrt(np.maximum(variance, 1e-4))
+        return Guess(np.clip(means, LOW, HIGH + 0.5), spread)
+
+    def raw(self, rows: Ints) -> Floats:
+        """log(latency / limit) by the physics alone: draws x rows."""
+        terrain = self.physics.terrain
+        sites = self.physics.sites(rows)
+        means = np.empty((len(self.thetas), len(rows)))
+        for name in dict.fromkeys(self.families):
+            chosen = [k for k, family in enumerate(self.families) if family == name]
+            found = self.physics.predict(
+                self.thetas[chosen], sites, family=name, offered_rps=terrain.offered_rps[rows], sizes=sites.batch
+            )
+            means[chosen] = found.log_tail_ms
+        return np.clip(means - np.log(terrain.limit_ms), LOW, HIGH)
+
+
+def believe_physics(
+    physics: Physics, observations: Sequence[Observation], features: Floats, *, start: Floats | None, family: str
+) -> PhysicalBelief:
+    """Fit, weigh the arrival families, draw, and learn what is left over."""
+    terrain = physics.terrain
+    known = evidence(physics, observations)
+    guess = physics.prior.mean[None] if start is None else start[None]
+    noise = _noise(physics, known, guess, family)
+    fitted = fit(physics, known, family=family, start=start, noise=noise)
+    weights = family_weights(physics, known, fitted, observations)
+    thetas = draws(fitted, DRAWS, terrain.seed)
+    families = _allot(weights, len(thetas))
+    data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
+    data = Tested(data.rows[-len(known.rows) :], data.values[-len(known.rows) :], data.noise[-len(known.rows) :])
+    explained = _explained(physics, known, thetas, families)
+    unexplained = (
+        data.values - np.clip(explained - np.log(terrain.limit_ms), LOW, HIGH)
+        if len(known.rows)
+        else (np.zeros((len(thetas), 0)))
+    )
+    points = features[known.rows]
+    scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
+    return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
+
+
+def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
+    served = sum(seen.outcome == "served" for seen in observations)
+    return np.concatenate([np.full(served - len(noise), 0.1), noise])
+
+
+def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
+    if not len(known.rows):
+        return np.zeros(0)
+    found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
+    return np.clip(found.noise[0], 0.0, 0.4)
+
+
+def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:
+    found = np.zeros((len(thetas), len(known.rows)))
+    if len(known.rows):
+        for name in dict.fromkeys(families):
+            chosen = [k for k, family in enumerate(families) if family == name]
+            found[chosen] = predicted_channels(physics, known, thetas[chosen], name)[:, 4]
+    return found
+
+
+def family_weights(
+    physics: Physics, known: Evidence, fitted: Fit, observations: Sequence[Observation]
+) -> dict[str, float]:
+    """How plausible each arrival family is: by the latency it explains, and by how the offered load varied."""
+    if physics.terrain.family is not None:
+        return {physics.terrain.family: 1.0}
+    scores = {}
+    for name in FAMILY_NAMES:
+        if name == "constant":
+            continue
+        scores[name] = _offered_score(physics, observations, name) + (0.7 if name == "poisson" else 0.0)
+        if len(known.rows):
+            found = predicted_channels(physics, known, fitted.theta[None], name)[0, 3:5]
+            off = found - known.values[3:5]
+            noise = _noise(physics, known, fitted.theta[None], name)
+            spread = np.hypot(0.15, noise)
+            scores[name] += float(np.nansum(-0.25 * np.minimum((off / spread) ** 2, 16.0) - 0.5 * np.log(spread)))
+    total = logsumexp(list(scores.values()))
+    return {name: float(np.exp(score - total)) for name, score in scores.items()}
+
+
+def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
+    """log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
+    served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
+    score = 0.0
+    for seen in served:
+        off = np.log(seen.offered_rps / physics.terrain.offered_rps[seen.row])
+        spread = np.hypot(offered_spread(family) * np.sqrt(FULL_TEST / seen.requests), 0.002)
+        score += -0.5 * min((off / spread) ** 2, 12.0) - float(np.log(spread))
+    return score
+
+
+@cache
+def offered_spread(family: str) -> float:
+    """Standard deviation of the log of the rate seen over 20,000 arrivals."""
+    chosen = next(one for one in FAMILIES if one.name == family)
+    ends = [arrivals(chosen, FULL_TEST, seed)[-1] / FULL_TEST for seed in range(16)]
+    return float(np.std(np.log(ends)))
+
+
+def _allot(weights: dict[str, float], count: int) -> tuple[str, ...]:
+    """Families for the draws, in proportion; the first draw gets the most plausible one."""
+    names = sorted(weights, key=lambda name: -weights[name])
+    edges = np.cumsum([weights[name] for name in names])
+    spots = (np.arange(count) + 0.5) / count * edges[-1]
+    shuffled = spots[np.argsort(np.arange(count) * 7 % count, kind="stable")]
+    shuffled[0] = 0.0
+    return tuple(names[min(int(np.searchsorted(edges, spot)), len(names) - 1)] for spot in shuffled)
+
+
+def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
+    setting = Setting(np.full(first.shape[1], RESIDUAL_LENGTH), scale, 0.0)
+    return kernel(first, second, setting) - 0.49 * first[:, [0]] * second[:, 0]
+
+
+def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
+    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance."""
+    if not len(rows):
+        return 0.15, np.zeros((0, 0))
+    own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
+    best: tuple[float, float, Floats] | None = None
+    for scale in RESIDUAL_SCALES:
+        factor = np.asarray(cholesky(_residual_kernel(points, points, scale) + own, lower=True))
+        value = -0.5 * float(left @ cho_solve((factor, True), left)) - float(np.sum(np.log(np.diag(factor))))
+        value -= 0.5 * (np.log(scale / 0.15) / 0.7) ** 2
+        if best is None or value > best[0]:
+            best = (value, scale, factor)
+    assert best is not None
+    return best[1], np.asarray(cho_solve((best[2], True), np.eye(len(rows))))
+
+
+def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:
+    """The plain process over served tests; None before there are two."""
+    data = tested(terrain, observations)
+    return learn(features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
+
+
+def structureless(terrain: Terrain, observations: Sequence[Observation]) -> Guess:
+    """No candidate differs from another in anything but luck: the values seen so far, and a wide one."""
+    values = tested(terrain, observations).values
+    centres = np.concatenate([values, [1.0, 0.0, -1.0]])
+    return Guess(centres[:, None], np.array([0.6]))

@@ -1,0 +1,236 @@
+"""Decides what to test next, what to recommend, and when nothing cheaper is plausible any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+
+from tuner.search.structured.beliefs import (
+    Guess,
+    PhysicalBelief,
+    believe_physics,
+    believe_plain,
+    structureless,
+    tested,
+)
+from tuner.search.structured.memory import can_be_scheduled, fits_in_memory
+from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
+from tuner.search.structured.physics import physics_of
+from tuner.search.structured.plain import Process, features
+
+MODELS = ("physics", "plain", "structureless")
+MODEL_PRIOR = np.array([0.6, 0.3, 0.1])
+TEMPER = 0.6
+FORGET = 0.93
+ACCEPT = 0.90
+PROVEN = 0.97
+WORTHWHILE = 0.012
+MOST_TESTS = 4
+RETEST_WORTH = 0.6
+SHORTLIST = 5_000
+FAILURES_TOLERATED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Test this candidate; `feasible` is what was believed of it."""
+
+    row: int
+    feasible: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing left worth a test, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The cheapest tested candidate believed feasible."""
+
+    row: int
+    feasible: float
+    tests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What is believed after a history: the models and their weights."""
+
+    physical: PhysicalBelief
+    plain: Process | None
+    weights: Floats
+
+
+class StructuredSearch:
+    """One search over one terrain. Same observations in the same order, same answers."""
+
+    def __init__(self, terrain: Terrain) -> None:
+        self.terrain = terrain
+        self.features = features(terrain)
+        self.observations: list[Observation] = []
+        self._physics = physics_of(terrain)
+        self._scores = np.zeros(len(MODELS))
+        self._start: Floats | None = None
+        self._family = terrain.family or "poisson"
+        self._opinion: Opinion | None = None
+        self._tests: dict[int, int] = {}
+        self._failures: dict[int, int] = {}
+
+    def observe(self, seen: Observation) -> None:
+        """Learn from one test. A test that failed for reasons of its own teaches nothing."""
+        if seen.outcome == "served":
+            self._score(seen)
+            self._tests[seen.row] = self._tests.get(seen.row, 0) + 1
+        if seen.outcome == "failed":
+            self._failures[seen.row] = self._failures.get(seen.row, 0) + 1
+        self.observations.append(seen)
+        self._opinion = None
+
+    def opinion(self) -> Opinion:
+        if self._opinion is None:
+            physical = believe_physics(
+                self._physics, self.observations, self.features, start=self._start, family=self._family
+            )
+            self._start = physical.fitted.theta if len(physical.known.rows) else None
+            self._family = physical.families[0]
+            plain = believe_plain(self.terrain, self.observations, self.features)
+            log_weights = np.log(MODEL_PRIOR) + TEMPER * self._scores
+            if plain is None:
+                log_weights[1] = -np.inf
+            weights = np.exp(log_weights - log_weights.max())
+            self._opinion = Opinion(physical, plain, weights / weights.sum())
+        return self._opinion
+
+    def feasible(self, rows: Ints) -> Floats:
+        """P[starts and meets the limit], mixed over the models."""
+        return np.asarray(self.meets_limit(rows) * self.starts(rows))
+
+    def starts(self, rows: Ints) -> Floats:
+        return np.asarray(
+            fits_in_memory(self.terrain, self.observations, rows)
+            * can_be_scheduled(self.terrain, self.observations, rows)
+        )
+
+    def meets_limit(self, rows: Ints) -> Floats:
+        opinion = self.opinion()
+        chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
+        return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+
+    def recommend(self) -> Choice | None:
+        """The cheapest candidate that was tested and is believed to meet the limit."""
+        rows = np.array([row for row in sorted(self._tests) if not self._refuted(row)], dtype=np.int64)
+        if not len(rows):
+            return None
+        chance = self.feasible(rows)
+        good = np.flatnonzero(chance >= ACCEPT)
+        if not len(good):
+            return None
+        best = min(good, key=lambda k: (self.terrain.cost[rows[k]], -chance[k]))
+        return Choice(int(rows[best]), float(chance[best]), self._tests[int(rows[best])])
+
+    def suggest(self, pending: Sequence[int] = ()) -> Step | Stop:
+        """The test with the highest chance-weighted saving; the recommendation's own re-test when none is left."""
+        chosen = self.recommend()
+        rows, chance = self._contenders(chosen, pending)
+        if len(rows):
+            worth = chance * self._saving(rows, chance, chosen)
+            worth *= np.where([self._tests.get(int(row), 0) > 0 for row in rows], RETEST_WORTH, 1.0)
+            pick = self._pick(rows, worth, chosen)
+            if chosen is None or worth[pick] >= WORTHWHILE:
+                return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
+        if chosen is None:
+            return Stop("no candidate is left that could meet the limit")
+        if chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
+            return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
+        return Stop(f"no cheaper configuration is plausible: the recommendation holds with {chosen.feasible:.0%}")
+
+    def _pick(self, rows: Ints, worth: Floats, chosen: Choice | None) -> int:
+        """Usually the most worthwhile; any cheaper one as often as the structureless model is to be believed."""
+        trials = len(self.observations)
+        source = np.random.default_rng([self.terrain.seed, trials])
+        alone = float(self.opinion().weights[2])
+        if trials >= 5 and source.random() < alone:
+            fresh = np.flatnonzero([self._tests.get(int(row), 0) == 0 for row in rows])
+            if len(fresh):
+                return int(fresh[source.integers(len(fresh))])
+        return int(np.argmax(worth))
+
+    def _contenders(self, chosen: Choice | None, pending: Sequence[int]) -> tuple[Ints, Floats]:
+        """What could still be cheaper than the recommendation, with the chance that it meets the limit."""
+        cost = self.terrain.cost
+        rows = np.arange(len(cost)) if chosen is None else np.flatnonzero(cost < cost[chosen.row] * (1.0 - 1e-9))
+        out = np.array([row for row in self._spent() | set(pending)], dtype=np.int64)
+        rows = rows[~np.isin(rows, out)]
+        rows = rows[self.starts(rows) > 0.05] if len(rows) else rows
+        rows = self._shortlist(rows)
+        return rows, self.feasible(rows) if len(rows) else np.zeros(0)
+
+    def _shortlist(self, rows: Ints) -> Ints:
+        """At most SHORTLIST rows: those that the physics' best guess likes most, and a random tenth."""
+        if len(rows) <= SHORTLIST:
+            return rows
+        source = np.random.default_rng([self.terrain.seed, len(self.observations), 1])
+        return np.sort(source.choice(rows, SHORTLIST, replace=False))
+
+    def _spent(self) -> set[int]:
+        """Rows that no further test would change: refused, refuted, or tested often enough."""
+        gone = {seen.row for seen in self.observations if seen.outcome not in ("served", "failed")}
+        gone |= {row for row, count in self._failures.items() if count > FAILURES_TOLERATED}
+        return gone | {row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS}
+
+    def _refuted(self, row: int) -> bool:
+        """Its own tests, pooled, say no; or so many tests could not settle it."""
+        mine = [seen for seen in self.observations if seen.row == row and seen.outcome == "served"]
+        data = tested(self.terrain, mine)
+        mean = float(np.mean(data.values))
+        if len(mine) >= 2 and mean > 0.0:
+            return True
+        return mean > 0.35
+
+    def _saving(self, rows: Ints, chance: Floats, chosen: Choice | None) -> Floats:
+        cost = self.terrain.cost
+        if chosen is not None:
+            return np.asarray(np.log(cost[chosen.row] / cost[rows]))
+        likely = rows[chance >= 0.8 * chance.max()]
+        ceiling = 1.3 * float(cost[likely].min())
+        return np.asarray(np.maximum(np.log(ceiling / cost[rows]), 1e-3))
+
+    def _guesses(self, rows: Ints, opinion: Opinion) -> list[Guess]:
+        points = self.features[rows]
+        guesses = [opinion.physical.guess(rows, points)]
+        if opinion.plain is None:
+            guesses.append(Guess(np.full((1, len(rows)), 1.0), np.full(len(rows), 1.0)))
+        else:
+            mean, spread = opinion.plain.predict(points)
+            guesses.append(Guess(mean[None], spread))
+        alike = structureless(self.terrain, self.observations)
+        means = np.repeat(alike.means, len(rows), axis=1)
+        spread = np.full(len(rows), float(alike.spread[0]))
+        data = tested(self.terrain, self.observations)
+        for k, row in enumerate(rows):
+            if int(row) in self._tests:
+                mine = data.rows == row
+                means[:, k] = data.values[mine].mean()
+                spread[k] = 0.12 / np.sqrt(mine.sum())
+        guesses.append(Guess(means, spread))
+        return guesses
+
+    def _score(self, seen: Observation) -> None:
+        """Judge the models by what they said of this test before it was made."""
+        if self._tests.get(seen.row):
+            return
+        data = tested(self.terrain, [seen])
+        guesses = self._guesses(np.array([seen.row]), self.opinion())
+        found = np.array([guess.log_density(float(data.values[0]), float(data.noise[0])) for guess in guesses])
+        self._scores = FORGET * self._scores + found - found.max()
+
+
+def probability_below(mean: Floats, spread: Floats) -> Floats:
+    return np.asarray(ndtr(-mean / spread))

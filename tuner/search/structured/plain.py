@@ -1,0 +1,125 @@
+"""The plain model: a Gaussian process over knob positions that knows nothing of servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+
+from tuner.search.structured.observation import Floats, Terrain
+
+LENGTHS = (0.25, 0.5, 1.0, 2.0)
+SIGNALS = (0.4, 1.0, 2.0)
+NOISES = (0.06, 0.2, 0.5)
+RELEVANCES = (0.3, 2.5)
+MOST_FOR_SETTING = 120
+CATEGORY_DISTANCE = 0.7
+TREND = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Length scale per feature, signal and noise standard deviations."""
+
+    lengths: Floats
+    signal: float
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A fitted process: predicts mean and standard deviation of the true value, without the noise of a test."""
+
+    points: Floats
+    setting: Setting
+    level: float
+    weights: Floats
+    factor: Floats
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        cross = kernel(points, self.points, self.setting)
+        mean = self.level + cross @ self.weights
+        solved = cho_solve((self.factor, True), cross.T)
+        prior = self.setting.signal**2 + TREND**2 * points[:, 0] ** 2
+        variance = prior - np.einsum("ij,ji->i", cross, solved)
+        return mean, np.sqrt(np.maximum(variance, 1e-6))
+
+
+def features(terrain: Terrain) -> Floats:
+    """Candidates x features: first the standardised log cost, then every knob's position (or one column a label)."""
+    log_cost = np.log(np.maximum(terrain.cost, 1e-12))
+    columns = [(log_cost - log_cost.mean()) / (log_cost.std() or 1.0)]
+    for knob in terrain.knobs:
+        if len(knob.labels) < 2:
+            continue
+        if knob.numbers is None:
+            columns += [CATEGORY_DISTANCE * (knob.positions == k) for k in range(len(knob.labels))]
+        else:
+            columns.append(_scaled(np.array(knob.numbers))[knob.positions])
+    return np.column_stack([np.asarray(column, dtype=np.float32) for column in columns]).astype(np.float32)
+
+
+def _scaled(numbers: Floats) -> Floats:
+    """Half by rank, half by the logarithm (where there is one), onto [0, 1]."""
+    rank = np.linspace(0.0, 1.0, len(numbers))
+    if numbers.min() <= 0.0:
+        return rank
+    logs = np.log(numbers)
+    return np.asarray(0.5 * rank + 0.5 * (logs - logs[0]) / (logs[-1] - logs[0]))
+
+
+def kernel(first: Floats, second: Floats, setting: Setting) -> Floats:
+    """Matern 5/2 plus a linear trend in the log cost."""
+    left, right = first / setting.lengths, second / setting.lengths
+    square = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2.0 * left @ right.T
+    distance = np.sqrt(5.0 * np.maximum(square, 0.0))
+    shape = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
+    return np.asarray(setting.signal**2 * shape + TREND**2 * first[:, [0]] * second[:, 0])
+
+
+def learn(points: Floats, values: Floats, noise: Floats) -> Process:
+    """Settings by marginal likelihood over a grid, then one pass over the features' relevance.
+
+    `noise` (standard deviations) comes on top of the setting's own.
+    """
+    level = float(values.mean())
+    chosen = _choose(points[-MOST_FOR_SETTING:], values[-MOST_FOR_SETTING:], noise[-MOST_FOR_SETTING:])
+    factor = _factor(points, noise, chosen)
+    return Process(points, chosen, level, cho_solve((factor, True), values - level), factor)
+
+
+def _factor(points: Floats, noise: Floats, setting: Setting) -> Floats:
+    covariance = kernel(points, points, setting) + np.diag(noise**2 + setting.noise**2)
+    return np.asarray(cholesky(covariance, lower=True, check_finite=False))
+
+
+def _evidence(points: Floats, values: Floats, noise: Floats, setting: Setting) -> float:
+    factor = _factor(points, noise, setting)
+    off = values - values.mean()
+    fitted = float(off @ cho_solve((factor, True), off, check_finite=False))
+    shrink = 0.5 * float(np.sum(np.log(setting.lengths) ** 2)) * 0.1 + 0.5 * np.log(setting.signal) ** 2
+    return -0.5 * fitted - float(np.sum(np.log(np.diag(factor)))) - shrink
+
+
+def _choose(points: Floats, values: Floats, noise: Floats) -> Setting:
+    width = points.shape[1]
+    grid = [
+        Setting(np.full(width, length), signal, nugget) for length, signal, nugget in product(LENGTHS, SIGNALS, NOISES)
+    ]
+    if len(values) < 4:
+        return Setting(np.full(width, 0.7), 1.2, 0.2)
+    best = max(grid, key=lambda setting: _evidence(points, values, noise, setting))
+    if len(values) < 8:
+        return best
+    reached = _evidence(points, values, noise, best)
+    for k in range(width):
+        for relevance in RELEVANCES:
+            lengths = best.lengths.copy()
+            lengths[k] *= relevance
+            tried = Setting(lengths, best.signal, best.noise)
+            value = _evidence(points, values, noise, tried)
+            if value > reached:
+                best, reached = tried, value
+    return best
