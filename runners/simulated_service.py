@@ -98,16 +98,21 @@ def virtual_model(options: Iterable[tuple[str, KnobValue]]) -> VirtualModel:
     return model
 
 
+def refuse_unknown_knobs(names: Iterable[str]) -> None:
+    """Raises UsageError: a knob that nobody simulates would be a silent fallback."""
+    unknown = sorted(set(names) - KNOBS)
+    if unknown:
+        raise UsageError(
+            f"the simulated runner knows no knob {unknown[0]!r}", hint=f"one of {', '.join(sorted(KNOBS))}"
+        )
+
+
 def service_plan(model: VirtualModel, footprint: Footprint, configuration: Configuration) -> ServicePlan:
     """What one replica of a configuration is to the queues.
 
     Raises InfeasibleConfiguration where memory does not suffice, UsageError for knobs and GPU types nobody simulates.
     """
-    unknown = sorted(configuration.as_dict().keys() - KNOBS)
-    if unknown:
-        raise UsageError(
-            f"the simulated runner knows no knob {unknown[0]!r}", hint=f"one of {', '.join(sorted(KNOBS))}"
-        )
+    refuse_unknown_knobs(configuration.as_dict())
     gpu_type = configuration.text("gpu_type", footprint.gpu_type)
     max_batch_size = max(1, int(configuration.number("max_batch_size", 1)))
     instances = int(configuration.number("instances", 1))

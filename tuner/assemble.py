@@ -116,6 +116,32 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
+def _local_preflight(spec: StudySpec) -> None:
+    from runners.local_preflight import refuse_impossible
+
+    refuse_impossible(spec.space, spec.pricing.footprint)
+
+
+def _simulated_preflight(spec: StudySpec) -> None:
+    from runners.simulated_service import refuse_unknown_knobs, virtual_model
+
+    virtual_model(spec.runner.options)
+    refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
+
+
+PREFLIGHTS: dict[RunnerKind, Callable[[StudySpec], None]] = {
+    "local": _local_preflight,
+    "simulated": _simulated_preflight,
+}
+
+
+def preflight(spec: StudySpec) -> None:
+    """Raises UsageError if a configuration of the study cannot be deployed by its runner here; starts nothing."""
+    if spec.runner.kind not in PREFLIGHTS:
+        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(PREFLIGHTS)}")
+    PREFLIGHTS[spec.runner.kind](spec)
+
+
 BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
@@ -123,9 +149,8 @@ BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Be
 
 
 def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
-    """Where the study's trials are carried out. Raises UsageError for a runner that is not built yet."""
-    if spec.runner.kind not in BENCHES:
-        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(BENCHES)}")
+    """Where the study's trials are carried out. Raises UsageError where the runner cannot do what the study asks."""
+    preflight(spec)
     return BENCHES[spec.runner.kind](spec, watch)
 
 

@@ -77,9 +77,12 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 @app.command()
 def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
+    from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text
 
-    typer.echo(plan_text(*find_study(study, storage)))
+    spec, history = find_study(study, storage)
+    preflight(spec)
+    typer.echo(plan_text(spec, history))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,31 @@ def test_what_cannot_be_done_is_exit_2(servetune, arguments):
     assert done.code == 2
     assert done.out == ""
     assert done.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_batch_size: [1, 2, 4, 8]", "preprocess: [in_server, split]", "knows no knob 'preprocess'"),
+        ("kind: simulated", "kind: simulated\n  options:\n    speed: 3", "no option 'speed'"),
+        ("kind: simulated", "kind: local", "model.path"),
+    ],
+)
+def test_what_a_runner_cannot_do_is_exit_2_before_anything_starts(servetune, study, old: str, new: str, message: str):
+    changed(study, old, new)
+    done = servetune("tune", study)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_more_cores_than_the_machine_has_are_refused_by_plan(servetune, study, tmp_path: Path):
+    shutil.copy(ROOT / "examples/quickstart/cls.onnx", tmp_path)
+    changed(study, "name: virtual", "path: cls.onnx")
+    changed(study, "kind: simulated", "kind: local")
+    changed(study, "[1, 2, 4]", "[1, 1000]")
+    done = servetune("plan", study)
+    assert done.code == 2
+    assert "cpu_cores 1000" in done.err
 
 
 def test_looking_at_nothing_makes_no_storage(servetune, study, tmp_path: Path):
