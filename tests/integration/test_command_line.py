@@ -151,7 +151,7 @@ def test_what_cannot_be_done_is_exit_2(servetune, arguments):
     [
         ("max_batch_size: [1, 2, 4, 8]", "preprocess: [in_server, split]", "knows no knob 'preprocess'"),
         ("kind: simulated", "kind: simulated\n  options:\n    speed: 3", "no option 'speed'"),
-        ("kind: simulated", "kind: local", "model.path"),
+        ("kind: simulated", "kind: local", "no model is named"),
     ],
 )
 def test_what_a_runner_cannot_do_is_exit_2_before_anything_starts(servetune, study, old: str, new: str, message: str):
