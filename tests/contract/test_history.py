@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes import FakeLoad, FakeRunner, ListHistory, VirtualClock
+from tests.fakes import ListHistory
 from tests.specs import a_spec
-from tests.unit.test_study_loop import InOrder, setting
+from tests.unit.test_study_loop import setting
 from tuner.domain.errors import UsageError
 from tuner.domain.trial import Failed, Infeasible, Trial
 from tuner.history import SPEC_ATTRIBUTE, TRIAL_ATTRIBUTE, open_history, read_study, study_names
@@ -149,11 +149,3 @@ def test_a_second_coordinator_is_refused_until_the_first_is_gone_even_by_sigkill
     with coordinating(url, "fake"):
         pass
     other.close()
-
-
-def test_fakes_and_loop_agree_on_the_ports():
-    """The fakes are typed against the ports here, so that a changed port breaks a test and not only mypy."""
-    clock = VirtualClock()
-    assert FakeRunner(clock).telemetry
-    assert FakeLoad(clock, lambda _c, _p: 0.1).drive
-    assert InOrder(a_spec()).suggest(())

@@ -73,7 +73,7 @@ def test_the_cheapest_configuration_that_holds_is_proven_on_three_fresh_deployme
     assert conclusion.evidence.candidate.configuration["cpu_cores"] == 2
     assert [trial.purpose.repeat for trial in study.proofs()] == [0, 1, 2]
     assert len(set(study.runner.deployed)) == len(study.history.trials()) == 9
-    assert study.runner.up == 0
+    assert study.runner.served == {}
 
 
 def test_a_candidate_that_only_looked_good_once_is_refuted_and_the_next_one_tried():
