@@ -112,7 +112,7 @@ def answer_of(spec: StudySpec, trials: Sequence[Trial], conclusion: Conclusion |
         case NothingFeasible(reason=reason, closest=closest):
             return _nothing(spec, reason, closest, rounding)
         case NoVerdict(reason=reason):
-            return _empty("no_verdict", "No trial was measured", shortened(reason, NOTE_LENGTH))
+            return _empty("no_verdict", "There is nothing to recommend", shortened(reason, NOTE_LENGTH))
         case None:
             return _running(spec, trials, rounding)
         case _ as unreachable:
@@ -220,7 +220,7 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
     if proofs == spec.confirm.repeats:
         where = count(proofs, "fresh deployment")
     requests = sum(run.requests for run in runs)
-    offered = rate(runs[0].offered_rps).text
+    offered = rate(requests / sum(run.window_s for run in runs)).text
     return f"{where}, {requests:,} requests at {offered} rps on each replica"
 
 

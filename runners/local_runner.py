@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from runners.cgroup_files import make_cgroups, plan_cgroups
@@ -98,7 +99,7 @@ class LocalRunner:
         key = f"servetune-{re.sub(r'[^A-Za-z0-9_-]', '_', deployment_id)[:60]}-{secrets.token_hex(4)}"
         limits = limits_of(configuration, self._footprint)
         placement = place(limits.cpu_cores, sorted(os.sched_getaffinity(0)))
-        cgroups = plan_cgroups(key, limits)
+        cgroups = plan_cgroups(key, replace(limits, precedence=not placement.shared))
         if cgroups is None:
             refuse_what_affinity_cannot_do(limits)
         plan = ServerPlan(

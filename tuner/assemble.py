@@ -13,12 +13,15 @@ from typing import Protocol
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.errors import UsageError
+from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
 from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.ports import Optimizer
 from tuner.search.problem import SearchProblem
 from tuner.study import Bench
+
+Watch = Callable[[Event], None]
 
 
 def _random(problem: SearchProblem) -> Optimizer:
@@ -70,7 +73,7 @@ def search_problem(spec: StudySpec) -> SearchProblem:
 
 
 @contextmanager
-def _simulated(spec: StudySpec) -> Iterator[Bench]:
+def _simulated(spec: StudySpec, _watch: Watch) -> Iterator[Bench]:
     from runners.simulated_bench import SimulatedBench, VirtualClock
     from runners.simulated_service import virtual_model
 
@@ -84,8 +87,8 @@ def _simulated(spec: StudySpec) -> Iterator[Bench]:
 
 
 @contextmanager
-def _local(spec: StudySpec) -> Iterator[Bench]:
-    from load_profiles.locust_generator import LocustLoadGenerator
+def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
+    from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator
     from runners.deployment_registry import default_state_dir
     from runners.leftovers import reclaim
     from runners.local_repository import served_model
@@ -105,21 +108,25 @@ def _local(spec: StudySpec) -> Iterator[Bench]:
         clock=clock,
         inherited=os.environ,
     )
-    with LocustLoadGenerator() as load:
+
+    def show(seen: LoadProgress) -> None:
+        watch(LoadAdvanced(sent=seen.sent, due=seen.due, errors=seen.errors, p99_ms=seen.p99_ms))
+
+    with LocustLoadGenerator(on_progress=show) as load:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
-BENCHES: dict[RunnerKind, Callable[[StudySpec], AbstractContextManager[Bench]]] = {
+BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
 }
 
 
-def open_bench(spec: StudySpec) -> AbstractContextManager[Bench]:
+def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
     """Where the study's trials are carried out. Raises UsageError for a runner that is not built yet."""
     if spec.runner.kind not in BENCHES:
         raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(BENCHES)}")
-    return BENCHES[spec.runner.kind](spec)
+    return BENCHES[spec.runner.kind](spec, watch)
 
 
 def render_report(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:

@@ -59,7 +59,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
         progress.resume(history.trials())
-        with watching(progress, console, quiet=quiet) as watch, open_bench(spec) as bench:
+        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
             conclusion = run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
     return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
 

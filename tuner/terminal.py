@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from tuner.domain.agenda import estimate
-from tuner.domain.events import Event, PhaseStarted, Repeated, StudyOpened, TrialFinished
+from tuner.domain.events import Event, LoadAdvanced, PhaseStarted, Repeated, StudyOpened, TrialFinished
 from tuner.domain.recommendation import candidates
 from tuner.domain.slo import PERCENT, Verdict
 from tuner.domain.spec import StudySpec
@@ -31,7 +31,8 @@ class Progress:
         self._console = console
         self._verbose = verbose
         self._trials: tuple[Trial, ...] = ()
-        self.now = ""
+        self._now = ""
+        self._load = ""
 
     def resume(self, trials: tuple[Trial, ...]) -> None:
         self._trials = trials
@@ -42,9 +43,12 @@ class Progress:
                 tail = f", going on after {before} trials" if before else ""
                 self._line(f"study {study}: {size} configurations{tail}")
             case PhaseStarted(number=number, phase=phase, detail=detail):
-                self.now = f"{self._which(event)}  {phase} {detail}".rstrip()
+                self._now, self._load = f"{self._which(event)}  {phase} {detail}".rstrip(), ""
                 if self._verbose:
                     self._line(f"trial={number} step={phase} {detail}".rstrip())
+            case LoadAdvanced(sent=sent, due=due, errors=errors, p99_ms=p99_ms):
+                failed = f", {errors} failed" if errors else ""
+                self._load = f"  {sent} of {due} sent, p99 {p99_ms:.1f} ms{failed}"
             case Repeated(number=number, reason=reason):
                 self._line(f"trial {number} again: {reason}")
             case TrialFinished(trial=trial):
@@ -60,7 +64,7 @@ class Progress:
         price = (
             f"best {best[0].cost_per_hour:.4f} {self._spec.pricing.book.currency}/h" if best else "none plausible yet"
         )
-        return f"{self.now}  |  {price}  |  {max(0.0, left_s):.0f} s left"
+        return f"{self._now}{self._load}  |  {price}  |  {max(0.0, left_s):.0f} s left"
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)

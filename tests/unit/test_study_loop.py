@@ -153,7 +153,7 @@ def test_failures_in_a_row_end_the_study_with_everything_kept():
 
 
 def test_a_measurement_that_spoiled_itself_is_repeated_not_believed():
-    study = setting(a_spec())
+    study = setting(a_spec(), lambda _c, _p: 0.02)
     spoiled_seeds: list[int] = []
 
     def lag(profile: LoadProfile) -> float:
@@ -171,7 +171,7 @@ def test_a_measurement_that_spoiled_itself_is_repeated_not_believed():
 
 
 def test_a_measurement_that_always_spoils_itself_is_a_failure_never_a_number():
-    study = setting(a_spec())
+    study = setting(a_spec(), lambda _c, _p: 0.02)
     study.load.lag_s = lambda _profile: 0.05
     with pytest.raises(InfrastructureError, match="send lag p99 50"):
         study.run()
@@ -210,3 +210,11 @@ def test_a_study_cut_after_any_trial_goes_on_to_the_same_history(cut: int):
     resumed.history = ListHistory(whole.history.trials()[:cut])
     assert isinstance(resumed.run(), Proven)
     assert resumed.history.trials() == whole.history.trials()
+
+
+def test_a_late_generator_cannot_void_a_failure_that_it_does_not_explain():
+    """Requests sent 50 ms late but answered a second after the limit: repeating that would teach nothing new."""
+    study = setting(a_spec(), lambda _c, _p: 0.4)
+    study.load.lag_s = lambda _profile: 0.05
+    assert isinstance(study.run(), NothingFeasible)
+    assert not any(isinstance(event, Repeated) for event in study.events)

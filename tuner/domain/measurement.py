@@ -11,7 +11,7 @@ from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.histogram import LatencyCounts, count_latencies, nearest_rank
 from tuner.domain.load import LoadRun
-from tuner.domain.slo import PERCENT, Slo, Tally
+from tuner.domain.slo import PERCENT, Slo, Tally, Verdict, judge
 from tuner.domain.statistics import design_effect
 
 SEND_LAG_FLOOR_MS = 5.0
@@ -181,7 +181,7 @@ def _doubts(
     lag_limit_ms = max(SEND_LAG_SHARE_OF_LIMIT * min(limits_ms, default=0.0), SEND_LAG_FLOOR_MS)
     never_sent = sum(math.isinf(sent) for sent in run.samples.sent_s)
     checks = {
-        Doubt.SEND_LAG: lag_ms > lag_limit_ms,
+        Doubt.SEND_LAG: lag_ms > lag_limit_ms and not _fails_without_lag(run, slos),
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
@@ -191,6 +191,17 @@ def _doubts(
         Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
     }
     return [doubt for doubt, present in checks.items() if present]
+
+
+def _fails_without_lag(run: LoadRun, slos: Sequence[Slo]) -> bool:
+    """True where an SLO certainly fails even when requests are timed from their actual send: lag explains nothing."""
+    samples = run.samples
+    served_s = [
+        samples.done_s[k] - samples.sent_s[k] if samples.ok[k] else math.inf
+        for k, start in enumerate(samples.intended_s)
+        if start >= run.profile.warmup_s and math.isfinite(samples.sent_s[k])
+    ]
+    return bool(served_s) and judge(tally(slo, served_s) for slo in slos) is Verdict.FAIL
 
 
 def _too_few(requests: int, slo: Slo) -> bool:
