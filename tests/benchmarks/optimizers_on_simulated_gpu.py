@@ -3,6 +3,7 @@
     uv run python -m tests.benchmarks.optimizers_on_simulated_gpu [--seeds 20] [--processes 2] [--save]
 
 The yardstick is what `grid` recommends after trying all of the space; the truth is long runs on the average node.
+Grid's own row has the same few trials as the others: in the order of the study file they are all on one core.
 """
 
 from __future__ import annotations
