@@ -3,6 +3,7 @@
     uv run python -m tests.benchmarks.optimizers_on_simulated_gpu [--seeds 20] [--processes 2] [--save]
 
 The yardstick is what `grid` recommends after trying all of the space; the truth is long runs on the average node.
+Grid's own row has the same few trials as the others: in the order of the study file they are all on one core.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def table(outcomes: Iterable[Outcome], exhaustive: Outcome, *, trials: int, seed
     lines += [_row(name, found, optimum.cost_per_hour) for name, found in by_name.items() if found]
     lines += [
         "",
-        "proven: studies that ended with a recommendation; within 5 %: of all studies, those whose recommendation costs at",
-        "most 5 % more than grid's; truly feasible: of the recommendations; the last three columns are medians.",
+        "proven: studies that ended with a recommendation; within 5 %: of all studies, those whose recommendation costs",
+        "at most 5 % more than grid's; truly feasible: of the recommendations; the last three columns are medians.",
     ]
     return "\n".join(lines) + "\n"
 
