@@ -108,7 +108,7 @@ class SimulatedBench:
             inputs=(TensorSpec(name="image", datatype="UINT8", shape=(3, 224, 224)),),
             batched=True,
             configuration=configuration,
-            generator_cpus=(),
+            generator_cpus=(0,),
             ready_after_s=self._model.ready_s,
             facts=(("runner", "simulated: no server was started"),),
         )
