@@ -70,7 +70,7 @@ def study(name: OptimizerName, seed: int, *, trials: int, spec: StudySpec | None
         fingerprint=f"{seed:08d}",
     )
     history, optimizer = ListHistory(), Timed(make_optimizer(spec))
-    with open_bench(spec) as bench:
+    with open_bench(spec, lambda _event: None) as bench:
         conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=lambda _event: None)
     winner = conclusion.evidence.candidate if isinstance(conclusion, Proven) else None
     searched = sum(isinstance(trial.purpose, Search) for trial in history.trials())
