@@ -102,7 +102,7 @@ def table(outcomes: Iterable[Outcome], exhaustive: Outcome, *, trials: int, seed
     lines += [_row(name, found, optimum.cost_per_hour) for name, found in by_name.items() if found]
     lines += [
         "",
-        "proven: studies that ended with a recommendation; within 5 %: of all studies, those whose recommendation costs",
+        "proven: studies that ended with a recommendation; within 5 %: of all studies, those whose answer costs",
         "at most 5 % more than grid's; truly feasible: of the recommendations; the last three columns are medians.",
     ]
     return "\n".join(lines) + "\n"
