@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
@@ -127,6 +129,29 @@ def test_optunas_own_view_shows_cost_and_outcome(tmp_path: Path):
     assert study.trials[0].params.keys() == {"cpu_cores", "max_batch_size"}
     assert "fail" in study.trials[0].user_attrs["outcome"]
     assert SPEC_ATTRIBUTE in study.user_attrs
+
+
+def test_optuna_dashboard_opens_it(tmp_path: Path):
+    """Its own WSGI application answers with our study and its trials, asked as a browser would."""
+    from optuna_dashboard import wsgi
+
+    url = f"sqlite:///{tmp_path}/h.db"
+    history = open_history(url, a_spec())
+    for trial in some_trials():
+        history.append(trial)
+
+    def get(path: str) -> dict:
+        environment = {"PATH_INFO": path, "QUERY_STRING": ""}
+        setup_testing_defaults(environment)
+        said: list[str] = []
+        body = b"".join(wsgi(url)(environment, lambda status, _headers, _error=None: said.append(status)))
+        assert said[0].startswith("200"), said
+        return json.loads(body)
+
+    (study,) = get("/api/studies")["study_summaries"]
+    assert study["study_name"] == "fake"
+    trials = get(f"/api/studies/{study['study_id']}")["trials"]
+    assert [trial["state"] for trial in trials].count("Complete") == len(some_trials()) - 2
 
 
 def _hold(url: str, held: multiprocessing.synchronize.Event) -> None:
