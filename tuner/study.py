@@ -93,7 +93,7 @@ def run_study(
         trial = run_trial(spec, plan, bench=bench, watch=watch)
         watch(_phase(plan, "append"))
         history.append(trial)
-        done = (*done, trial)
+        done, exhausted = (*done, trial), ""
         watch(TrialFinished(trial=trial))
         failures_in_a_row = _failures(trial, failures_in_a_row, allowed=spec.budget.failed_trials)
 
