@@ -130,10 +130,12 @@ def status(
 @app.command()
 def report(
     study: StudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.html, FILE.md or FILE.csv.")] = Path(
+        "report.html"
+    ),
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Write a self-contained HTML page about a study."""
+    """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
     from tuner.commands import answer_now, find_study, write_report
 
     typer.echo(write_report(answer_now(*find_study(study, storage)), output))

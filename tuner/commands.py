@@ -96,11 +96,13 @@ def render(answer: Answer, *, json: bool) -> str:
 
 
 def write_report(answer: Answer, path: Path) -> str:
-    """Write the HTML page whole or not at all. Raises UsageError."""
+    """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
-    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
+    return _write(
+        path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
+    )
 
 
 def write_template(path: Path) -> str:

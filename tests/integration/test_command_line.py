@@ -201,6 +201,19 @@ def test_the_report_is_one_file_and_the_same_every_time(servetune, study, tmp_pa
     assert "killed" in (tmp_path / "a.html").read_text()
 
 
+def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    for name in ("r.md", "r.csv"):
+        assert servetune("report", "killed", "-o", name).code == 0
+    assert "killed" in (tmp_path / "r.md").read_text()
+    trials = json.loads(servetune("recommend", "killed", "--json").out)["trials"]["total"]
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert "knob.cpu_cores" in lines[0]
+    assert len(lines) >= 1 + trials
+    done = servetune("report", "killed", "-o", "r.pdf")
+    assert (done.code, (tmp_path / "r.pdf").exists()) == (2, False)
+
+
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
     done = servetune("report", study, "-o", "no/such/folder/r.html")
     assert done.code == 2
