@@ -25,6 +25,7 @@ from tuner.domain.cost import Footprint
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.space import Configuration
+from tuner.interruption import undisturbed
 from tuner.ports import Clock
 
 
@@ -78,9 +79,10 @@ class LocalRunner:
             server.explain_failure()
             raise
         finally:
-            self._running.pop(deployment_id, None)
-            remove(self._registry, entry, self._clock)
-            server.reap()
+            with undisturbed():
+                self._running.pop(deployment_id, None)
+                remove(self._registry, entry, self._clock)
+                server.reap()
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
         """Triton's statistics and the kernel's counters since the server started.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.text import Text
 from tuner.answer import Answer, answer_text, tune_document
 from tuner.domain.agenda import Finish, estimate, next_step
 from tuner.domain.errors import BudgetRefused, UsageError
-from tuner.domain.recommendation import Conclusion, NoVerdict, Unproven, candidates, evidence_for
+from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, candidates, evidence_for
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Search, Trial
 from tuner.terminal import Progress, trial_line, watching
@@ -22,15 +23,14 @@ STUDY_SUFFIXES = (".yaml", ".yml")
 
 def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ...]]:
     """A study by file or by name, with the trials it has so far. Raises SpecError, UsageError."""
-    from tuner.history import open_history, read_study, study_names
+    from tuner.history import read_study, read_trials
     from tuner.spec_file import load_spec
 
     if not study.endswith(STUDY_SUFFIXES) and not Path(study).is_file():
         refuse_missing_storage(storage_url)
         return read_study(storage_url, study)
     spec = load_spec(Path(study))
-    known = storage_exists(storage_url) and spec.name in study_names(storage_url)
-    return spec, open_history(storage_url, spec).trials() if known else ()
+    return spec, read_trials(storage_url, spec) if storage_exists(storage_url) else ()
 
 
 def storage_exists(storage_url: str) -> bool:
@@ -85,10 +85,11 @@ def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
     step = next_step(spec, history)
     if isinstance(step, Finish):
         return step.conclusion
-    best = candidates(history)
-    if not best:
+    standing = [evidence_for(candidate, history) for candidate in candidates(history)]
+    best = next((e for e in standing if e.standing(spec.confirm.repeats) is not Standing.REFUTED), None)
+    if best is None:
         return NoVerdict(reason="the study has not finished, and nothing plausible was found yet")
-    return Unproven(evidence=evidence_for(best[0], history), reason="the study has not finished")
+    return Unproven(evidence=best, reason="the study has not finished")
 
 
 def render(answer: Answer, *, json: bool) -> str:
@@ -110,6 +111,7 @@ def write_template(path: Path) -> str:
     from tuner.prices import default_price_book
     from tuner.spec_template import study_template
 
+    refuse_unwritable(path)
     book = path.with_name("prices.csv")
     for wanted in (path, book):
         if wanted.exists():
@@ -117,12 +119,23 @@ def write_template(path: Path) -> str:
     return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Raises UsageError where no file of this name can be written: to be asked before the hours that fill it."""
+    if path.is_dir() or not path.name:
+        raise UsageError(f"cannot write {path}: it is a folder", hint="name a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "it may not be written to" if path.parent.is_dir() else "there is no such folder"
+        raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
+
+
 def _write(path: Path, text: str) -> str:
+    refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     return f"wrote {path}"
 

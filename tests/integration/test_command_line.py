@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -184,6 +183,31 @@ def test_a_storage_in_a_folder_that_is_not_there_is_exit_2(servetune, study):
     assert "folder" in done.err
 
 
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("sqlite:///", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("postgresql://127.0.0.1/none", "the storage cannot be used"),
+        ("sqlite:////sys/x.db", "lock cannot be made"),
+        ("nonsense", "the storage cannot be used"),
+    ],
+)
+def test_a_storage_that_would_keep_nothing_is_exit_2_before_anything_starts(servetune, study, storage, message):
+    done = servetune("tune", study, "--storage", storage)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_looking_at_a_study_by_file_writes_nothing(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    changed(study, "trials: 8", "trials: 10")
+    before = (tmp_path / "servetune.db").read_bytes()
+    for command in ("plan", "status", "recommend", "report"):
+        servetune(command, study)
+    assert (tmp_path / "servetune.db").read_bytes() == before
+
+
 def test_a_changed_study_is_refused_not_mixed(servetune, study):
     servetune("tune", study, "-q")
     changed(study, "max: 100", "max: 90")
@@ -215,9 +239,22 @@ def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Pa
 
 
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
-    done = servetune("report", study, "-o", "no/such/folder/r.html")
-    assert done.code == 2
-    assert "cannot write" in done.err
+    for place in ("no/such/folder/r.html", ".", "", "/"):
+        done = servetune("report", study, "-o", place)
+        assert (done.code, done.out) == (2, "")
+        assert "cannot write" in done.err
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_study_starts(servetune, study, tmp_path: Path):
+    for place in ("no/such/folder/r.html", "."):
+        done = servetune("tune", study, "--report", place)
+        assert (done.code, done.out) == (2, "")
+        assert "cannot write" in done.err
+    assert list(tmp_path.glob("*.db*")) == []
+
+
+def test_a_template_in_place_of_a_folder_is_exit_2(servetune):
+    assert servetune("init", ".").code == 2
 
 
 def test_init_writes_a_study_that_tunes_and_never_over_another(servetune, tmp_path: Path):
@@ -244,7 +281,8 @@ def test_clean_with_nothing_to_clean(servetune, monkeypatch, tmp_path: Path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_path: Path, number: int, code: int):
     changed(study, "trials: 8", "trials: 12")
-    changed(study, "optimizer: tpe", "optimizer: gp")
+    # Ten trials that take a while are left when the signal is sent, on any machine.
+    changed(study, "window_s: 5", "window_s: 100")
     environment = {**os.environ, "SERVETUNE_STORAGE": f"sqlite:///{tmp_path}/h.db"}
     command = [sys.executable, "-m", "tuner", "tune", study]
     with subprocess.Popen(
@@ -253,7 +291,6 @@ def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_p
         assert process.stderr is not None
         while "trial  2/12" not in process.stderr.readline():
             assert process.poll() is None
-        time.sleep(0.01)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
@@ -262,7 +299,15 @@ def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_p
     assert done.returncode == 0, done.stderr
 
 
-def test_a_closed_stdout_is_no_traceback(study):
-    command = f"{sys.executable} -m tuner schema | true"
+@pytest.mark.parametrize(
+    ("reader", "code", "message"), [("| true", 5, ""), ("> /dev/full", 7, "cannot be printed"), (">&-", 5, "")]
+)
+def test_a_stdout_that_takes_nothing_is_no_traceback_and_keeps_the_exit_code(study, reader, code: int, message: str):
+    changed(study, "max: 100", "max: 3")
+    storage = f"sqlite:///{Path(study).with_name('h.db')}"
+    command = f"{sys.executable} -m tuner tune {study} -q --storage {storage} {reader}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr

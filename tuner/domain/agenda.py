@@ -98,7 +98,7 @@ def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "")
     if not ended:
         return SearchNext()
     if stuck is not None:
-        return Finish(conclusion=Unproven(evidence=stuck, reason="its full test stayed undecided"))
+        return Finish(conclusion=Unproven(evidence=stuck, reason="its proof is undecided, and cannot come out any more"))
     return Finish(conclusion=_nothing(history))
 
 
