@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+from tuner.domain.arrival_kinds import arrivals_from
 from tuner.domain.deployment import TensorSpec
 from tuner.domain.load import LoadProfile, Payload
 
@@ -33,5 +34,13 @@ class LoadPlan:
         inputs = (TensorSpec(**(tensor | {"shape": tuple(tensor["shape"])})) for tensor in fields["inputs"])
         payload = fields["profile"]["payload"]
         shape = None if payload["shape"] is None else tuple(payload["shape"])
-        profile = LoadProfile(**(fields["profile"] | {"payload": Payload(**(payload | {"shape": shape}))}))
+        profile = LoadProfile(
+            **(
+                fields["profile"]
+                | {
+                    "payload": Payload(**(payload | {"shape": shape})),
+                    "arrivals": arrivals_from(fields["profile"]["arrivals"]),
+                }
+            )
+        )
         return LoadPlan(**(fields | {"inputs": tuple(inputs), "profile": profile, "cpus": tuple(fields["cpus"])}))

@@ -14,7 +14,7 @@ from reports.trial_rows import NOTE_LENGTH, broken_text, main_objective, one_lin
 from tuner.domain import recommendation as domain
 from tuner.domain.cost import replicas_at_least
 from tuner.domain.measurement import Measurement
-from tuner.domain.slo import PERCENT, Slo, Tally, Verdict, assess
+from tuner.domain.slo import GOODPUT, PERCENT, Slo, Tally, Verdict, assess
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Failed, Infeasible, Level, Measured, Search, Trial
@@ -62,6 +62,8 @@ class Cheaper:
 
 def percentile_name(slo: Slo) -> str:
     """`p99` for latency_p99_ms, `failed requests` for error_ratio."""
+    if slo.indicator == GOODPUT:
+        return "good answers"
     if slo.indicator not in PERCENT:
         return "failed requests"
     return f"p{PERCENT[slo.indicator]:g}"
@@ -69,8 +71,8 @@ def percentile_name(slo: Slo) -> str:
 
 def objective_text(slo: Slo) -> str:
     """`p99 ≤ 100 ms`, `failed requests ≤ 0.1 %`."""
-    bound = f"{slo.max:g} ms" if slo.indicator in PERCENT else f"{slo.max * 100:g} %"
-    return f"{percentile_name(slo)} ≤ {bound}"
+    bound = f"{slo.max:g} ms" if slo.indicator in PERCENT else f"{slo.bound * 100:g} %"
+    return f"{percentile_name(slo)} {'≥' if slo.indicator == GOODPUT else '≤'} {bound}"
 
 
 def cheaper_than(

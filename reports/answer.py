@@ -290,7 +290,7 @@ def _objective(tally: Tally, rounding: Rounding) -> ObjectiveRow:
     latency = tally.slo.indicator in PERCENT
     return ObjectiveRow(
         objective=objective_text(tally.slo),
-        observed=rounding.latency_text(tally.observed) if latency else share(tally.observed),
+        observed=rounding.latency_text(tally.observed) if latency else share(tally.slo.shown(tally.observed)),
         requests=tally.requests,
         bad=tally.bad,
         allowed=share(tally.slo.allowed_share),

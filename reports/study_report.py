@@ -113,7 +113,8 @@ def _rounding(spec: StudySpec, trials: Sequence[Trial]) -> Rounding:
 
 def _subtitle(spec: StudySpec) -> str:
     objectives = " and ".join(objective_text(slo) for slo in spec.slos)
-    arrivals = {"poisson": "Poisson arrivals", "constant": "constant arrivals"}[spec.load.arrivals]
+    kind = spec.load.arrivals if isinstance(spec.load.arrivals, str) else spec.load.arrivals.kind
+    arrivals = f"{'Poisson' if kind == 'poisson' else kind} arrivals"
     model = shortened(spec.model.name, NAME_LENGTH)
     return f"{model}, {rate(spec.load.target_rps).text} requests per second, {arrivals}, {objectives}"
 

@@ -38,6 +38,7 @@ DOUBT_TEXT: dict[Doubt, str] = {
     Doubt.SERVER_RESTARTED: "the server restarted",
     Doubt.FEW_REQUESTS: "few requests for this percentile",
     Doubt.DRIFT: "latency was still growing",
+    Doubt.OVERSATURATED: "more came in than was finished: the queue grew",
     Doubt.BUSY_MACHINE: "other programs used the machine",
 }
 

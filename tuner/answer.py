@@ -198,7 +198,7 @@ def _closest(conclusion: Conclusion) -> ClosestMiss | None:
         return None
     trial, level = conclusion.closest
     missed = [
-        f"{tally.slo.indicator} {tally.observed:.4g} (limit {tally.slo.max:g})"
+        f"{tally.slo.indicator} {tally.slo.shown(tally.observed):.4g} (limit {tally.slo.bound:g})"
         for tally in level.measurement.tallies
         if tally.observed > tally.slo.max
     ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
 
+from tuner.domain.arrival_kinds import KINDS
 from tuner.domain.cost import PriceBook, Resource, required_rps
-from tuner.domain.slo import CONFIDENCE, LATE_SHARE
-from tuner.spec_model import SloSection, StudyDraft
+from tuner.domain.slo import CONFIDENCE, GOODPUT, LATE_SHARE, Slo
+from tuner.spec_model import StudyDraft
 from tuner.spec_problems import Finding, Path, nearest
 
 BUILT_RUNNERS = ("local", "simulated")
@@ -111,8 +113,43 @@ def _indicators_once(draft: StudyDraft) -> Iterator[Finding]:
             path: Path = ("slos", position, "indicator")
             yield Finding(path, f"a second objective on {slo.indicator}", "keep the stricter one")
         seen.add(slo.indicator)
-        if slo.indicator == "error_ratio" and slo.max >= 1:
+        if slo.indicator == "error_ratio" and slo.max is not None and slo.max >= 1:
             yield Finding(("slos", position, "max"), "an error ratio is less than 1", "0.001 is one in a thousand")
+
+
+def _bounds_fit_indicators(draft: StudyDraft) -> Iterator[Finding]:
+    for position, slo in enumerate(draft.slos or ()):
+        bound, other = ("min", "max") if slo.indicator == GOODPUT else ("max", "min")
+        if getattr(slo, other) is not None:
+            message = f"{slo.indicator} has no '{other}'"
+            yield Finding(("slos", position, other), message, f"write {bound}:", at_key=True)
+        elif slo.slo() is None:
+            hint = (
+                "a share: 0.99 is 99 % of the requests" if bound == "min" else "in the indicator's unit: ms, or a share"
+            )
+            yield Finding(("slos", position, bound), f"missing key '{bound}'", hint)
+    if any(slo.indicator == GOODPUT for slo in draft.slos or ()) and not _latency_limits_ms(draft):
+        yield Finding(
+            ("slos",), "goodput needs a latency limit to keep", "add one, such as latency_p99_ms", at_key=True
+        )
+
+
+def _latency_limits_ms(draft: StudyDraft) -> list[float]:
+    return [slo.max for slo in draft.slos or () if slo.indicator in LATE_SHARE and slo.max is not None]
+
+
+def _arrivals_have_their_settings(draft: StudyDraft) -> Iterator[Finding]:
+    if draft.load is None:
+        return
+    section = draft.load.arrivals
+    settings = [] if section.kind not in KINDS else [f for f in fields(KINDS[section.kind]) if f.name != "kind"]
+    allowed = {"trace" if field.name == "starts_s" else field.name: field.default is MISSING for field in settings}
+    given = section.model_fields_set - {"kind"}
+    for key in sorted(given - allowed.keys()):
+        hint = f"it has {', '.join(allowed)}" if allowed else "delete it"
+        yield Finding(("load", "arrivals", key), f"{section.kind} arrivals have no '{key}'", hint, at_key=True)
+    for key in sorted(key for key, needed in allowed.items() if needed and key not in given):
+        yield Finding(("load", "arrivals"), f"{section.kind} arrivals need '{key}'", "add it", at_key=True)
 
 
 def _window_holds_requests(draft: StudyDraft) -> Iterator[Finding]:
@@ -138,24 +175,29 @@ def _proof_is_possible(draft: StudyDraft) -> Iterator[Finding]:
     if rate_rps is None or draft.confirm is None:
         return
     requests = rate_rps * draft.confirm.window_s * draft.confirm.repeats
-    for position, slo in enumerate(draft.slos or ()):
-        needed = _requests_to_pass(slo)
+    for position, section in enumerate(draft.slos or ()):
+        slo = section.slo()
+        needed = 0 if slo is None else _requests_to_pass(slo)
         if requests < needed:
             given = f"{draft.confirm.repeats} x {draft.confirm.window_s:g} s of confirmation"
             message = f"{given} give about {requests:,.0f} requests; a proof takes {needed:,} without a bad one"
-            yield Finding(("slos", position, "max"), message, "raise confirm.window_s, confirm.repeats or target_rps")
+            yield Finding(
+                ("slos", position, "min" if section.max is None else "max"),
+                message,
+                "raise confirm.window_s, confirm.repeats or target_rps",
+            )
 
 
-def _requests_to_pass(slo: SloSection) -> int:
+def _requests_to_pass(slo: Slo) -> int:
     """The smallest n with (1 - allowed share) ** n <= 1 - confidence."""
-    allowed = LATE_SHARE.get(slo.indicator, slo.max)
+    allowed = slo.allowed_share
     return math.ceil(math.log(1.0 - CONFIDENCE) / math.log1p(-allowed)) if allowed < 1 else 1
 
 
 def _timeout_beyond_limits(draft: StudyDraft) -> Iterator[Finding]:
     if draft.load is None or draft.load.timeout_s is None:
         return
-    widest_ms = max((slo.max for slo in draft.slos or () if slo.indicator in LATE_SHARE), default=0.0)
+    widest_ms = max(_latency_limits_ms(draft), default=0.0)
     if draft.load.timeout_s * 1000.0 < widest_ms:
         message = f"answers are given up before the limit of {widest_ms:g} ms"
         yield Finding(("load", "timeout_s"), message, f"at least {widest_ms / 1000.0:g}")
@@ -187,6 +229,8 @@ _CHECKS: tuple[Check, ...] = (
     _cores_are_known,
     _share_of_a_gpu,
     _indicators_once,
+    _bounds_fit_indicators,
+    _arrivals_have_their_settings,
     _window_holds_requests,
     _proof_is_possible,
     _timeout_beyond_limits,

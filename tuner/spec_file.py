@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from tuner.domain.arrival_kinds import KINDS, Arrivals, arrivals_from
 from tuner.domain.cost import Footprint, PriceBook, Pricing
 from tuner.domain.deployment import ModelRef
 from tuner.domain.errors import Problem, SpecError, UsageError
 from tuner.domain.load import Payload
-from tuner.domain.slo import Slo
 from tuner.domain.space import Knob, KnobValue, SearchSpace
 from tuner.domain.spec import Budget, ConfirmSpec, LoadSpec, RunnerSpec, SearchSpec, StudySpec
 from tuner.fingerprint import fingerprint
@@ -24,6 +24,7 @@ from tuner.spec_messages import findings_of
 from tuner.spec_model import FootprintSection, KnobsSection, LoadSection, StudyDraft, StudyFile
 from tuner.spec_problems import Finding, in_file_order
 from tuner.spec_problems import Path as KeyPath
+from tuner.traces import read_trace
 from tuner.yaml_text import ListNode, MapNode, Node, Plain, ScalarNode, parse_yaml, plain, read_text
 
 
@@ -39,7 +40,8 @@ def load_spec(path: Path) -> StudySpec:
     draft, findings = _read(document.root)
     model, wrong_model = _model(draft, path.parent)
     book, wrong_book, book_problems = _book(draft, path.parent)
-    findings += (*check_together(draft), *wrong_model, *wrong_book)
+    arrivals, wrong_trace = _arrivals(draft, path.parent)
+    findings += (*check_together(draft), *wrong_model, *wrong_book, *wrong_trace)
     # What the reader could not make sense of is already listed: that it is missing as well is no news.
     taken = {(problem.line, problem.column) for problem in document.problems}
     located = [finding.located(document.root, file) for finding in findings]
@@ -47,7 +49,7 @@ def load_spec(path: Path) -> StudySpec:
     problems = in_file_order([*document.problems, *fresh, *book_problems])
     if problems or model is None or book is None or not isinstance(draft, StudyFile):
         raise SpecError(problems)
-    return _spec(draft, model, book)
+    return _spec(draft, model, book, arrivals)
 
 
 def _read(root: Node) -> tuple[StudyDraft, tuple[Finding, ...]]:
@@ -111,7 +113,34 @@ def _book(draft: StudyDraft, folder: Path) -> tuple[PriceBook | None, tuple[Find
     return book, tuple(check_prices(draft, book)), ()
 
 
-def _spec(file: StudyFile, model: ModelRef, book: PriceBook) -> StudySpec:
+def _arrivals(draft: StudyDraft, folder: Path) -> tuple[Arrivals, tuple[Finding, ...]]:
+    """The arrivals, and what is wrong with the recording they replay. Poisson stands in for what is wrong elsewhere."""
+    if draft.load is None:
+        return "poisson", ()
+    section = draft.load.arrivals
+    if section.trace is not None:
+        path = (folder / section.trace).resolve()
+        wrong = Finding(
+            ("load", "arrivals", "trace"), "the path leaves the study file's folder", "copy the trace there"
+        )
+        if not path.is_relative_to(folder.resolve()):
+            return "poisson", (wrong,)
+        try:
+            return read_trace(path), ()
+        except UsageError as error:
+            return "poisson", (
+                replace(wrong, message=error.message.replace(str(path), section.trace), hint=error.hint),
+            )
+    settings = section.model_dump(exclude_unset=True)
+    try:
+        return arrivals_from(
+            section.kind if settings.keys() == {"kind"} and section.kind not in KINDS else settings
+        ), ()
+    except (TypeError, KeyError):  # a setting too many or too few, which check_together reports
+        return "poisson", ()
+
+
+def _spec(file: StudyFile, model: ModelRef, book: PriceBook, arrivals: Arrivals) -> StudySpec:
     spec = StudySpec(
         name=file.metadata.name,
         model=model,
@@ -121,8 +150,8 @@ def _spec(file: StudyFile, model: ModelRef, book: PriceBook) -> StudySpec:
             options=tuple(sorted(file.runner.options.items())),
         ),
         space=_space(file.knobs),
-        load=_load(file.load),
-        slos=tuple(Slo(indicator=slo.indicator, max=slo.max) for slo in file.slos),
+        load=_load(file.load, arrivals),
+        slos=tuple(slo for section in file.slos if (slo := section.slo())),
         pricing=Pricing(book=book, footprint=_footprint(file.footprint)),
         headroom=file.headroom,
         max_replicas=file.replicas.max,
@@ -147,10 +176,10 @@ def _ordered(values: list[KnobValue]) -> tuple[KnobValue, ...]:
     return tuple(sorted(numbers)) if len(numbers) == len(values) else tuple(values)
 
 
-def _load(load: LoadSection) -> LoadSpec:
+def _load(load: LoadSection, arrivals: Arrivals) -> LoadSpec:
     shape = load.payload.shape
     return LoadSpec(
-        arrivals=load.arrivals,
+        arrivals=arrivals,
         target_rps=load.target_rps,
         warmup_s=load.warmup_s,
         window_s=load.window_s,

@@ -9,8 +9,8 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from tuner.domain.cost import Term
-from tuner.domain.load import Arrivals, PayloadKind
-from tuner.domain.slo import Indicator
+from tuner.domain.load import PayloadKind
+from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
 
@@ -54,6 +54,23 @@ MemoryGib = Annotated[float, Field(gt=0, le=65_536)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 DelayMs = Annotated[float, Field(ge=0, le=3_600_000)]
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+
+LoadShare = Annotated[float, Field(ge=0, le=100)]
+ArrivalsKind = Literal[
+    "constant",
+    "poisson",
+    "gamma",
+    "ramp",
+    "steps",
+    "spike",
+    "diurnal",
+    "periodic",
+    "replay",
+    "low_average",
+    "peak_valley",
+    "short_spike",
+    "periodic_work",
+]
 
 _T = TypeVar("_T")
 Values = Annotated[list[_T], BeforeValidator(_one_value_is_a_list_of_one), Field(min_length=1, max_length=MOST_VALUES)]
@@ -121,10 +138,41 @@ class PayloadSection(_Section):
     count: Annotated[int, Field(ge=1, le=10_000)] = Field(default=16, description="How many different bodies are sent.")
 
 
+def _name_is_kind(value: JsonValue) -> JsonValue:
+    """`arrivals: poisson` is short for a mapping that has only a kind."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+class ArrivalsSection(_Section):
+    """When requests come: a kind, or a kind with its own settings. Shapes state shares of the offered rate."""
+
+    kind: ArrivalsKind
+    burstiness: Annotated[float, Field(gt=0, le=10_000)] | None = Field(
+        default=None, description="gamma: the squared coefficient of variation of the gaps; 1 is Poisson."
+    )
+    begin: LoadShare | None = Field(default=None, description="ramp: the share it begins with.")
+    end: LoadShare | None = Field(default=None, description="ramp: the share it ends with.")
+    shares: Annotated[list[LoadShare], Field(min_length=1, max_length=1000)] | None = Field(
+        default=None, description="steps: one after the other, each for an equal part of the window."
+    )
+    base: LoadShare | None = Field(default=None, description="spike: the share between spikes.")
+    peak: LoadShare | None = Field(default=None, description="spike, diurnal: the highest share.")
+    length: Share | None = Field(default=None, description="spike: the part of the window that is spike.")
+    spikes: Annotated[int, Field(ge=1, le=1000)] | None = Field(default=None, description="spike: how many.")
+    valley: LoadShare | None = Field(default=None, description="diurnal: the lowest share.")
+    sharpness: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="diurnal: power of a cosine."
+    )
+    every_s: Seconds | None = Field(default=None, description="periodic: from trigger to trigger.")
+    work_s: Seconds | None = Field(default=None, description="periodic: how long the full rate lasts.")
+    idle: LoadShare | None = Field(default=None, description="periodic: the share after that.")
+    trace: FilePath | None = Field(default=None, description="replay: a CSV file of timestamps in seconds.")
+
+
 class LoadSection(_Section):
     """The load the service as a whole must carry, and how long one search trial measures."""
 
-    arrivals: Arrivals
+    arrivals: Annotated[ArrivalsSection, BeforeValidator(_name_is_kind)]
     target_rps: Annotated[float, Field(gt=0, le=1_000_000)] = Field(description="What all replicas together carry.")
     warmup_s: Annotated[float, Field(ge=0, le=3600)] = Field(description="Load before the window, not measured.")
     window_s: Seconds = Field(description="How long one search trial measures.")
@@ -133,10 +181,21 @@ class LoadSection(_Section):
 
 
 class SloSection(_Section):
-    """An upper bound on one indicator: milliseconds from the intended start, or a share of failed requests."""
+    """`max` on a latency (milliseconds from the intended start) or on the share of failed requests; `min` on goodput,
+    the share of requests answered well and within every latency limit.
+    """
 
     indicator: Indicator
-    max: Annotated[float, Field(gt=0, le=3_600_000)] = Field(description="In the indicator's unit: ms, or a share.")
+    max: Annotated[float, Field(gt=0, le=3_600_000)] | None = Field(
+        default=None, description="In the indicator's unit: ms, or a share."
+    )
+    min: Annotated[float, Field(gt=0, lt=1)] | None = Field(default=None, description="For goodput_ratio: a share.")
+
+    def slo(self) -> Slo | None:
+        """None where the bound that the indicator needs is missing."""
+        if self.indicator == GOODPUT:
+            return None if self.min is None else goodput_slo(self.min)
+        return None if self.max is None else Slo(indicator=self.indicator, max=self.max)
 
 
 class PricesSection(_Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tuner.domain.slo import GOODPUT
 from tuner.spec_model import ARGUMENT_PATTERN, ENV_PATTERN, MOST_VALUES, StudyFile
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,6 +22,13 @@ def study_schema() -> str:
     sections["KnobsSection"] = _knobs(sections["KnobsSection"])
     sections["ModelSection"]["not"] = {
         "anyOf": [{"required": [one, other]} for one in _MODELS for other in _MODELS if one < other]
+    }
+    kinds = sections["ArrivalsSection"]["properties"]["kind"]
+    sections["LoadSection"]["properties"]["arrivals"] = {"anyOf": [kinds, {"$ref": "#/$defs/ArrivalsSection"}]}
+    sections["SloSection"] |= {
+        "if": {"properties": {"indicator": {"const": GOODPUT}}},
+        "then": {"required": ["min"], "properties": {"max": False}},
+        "else": {"required": ["max"], "properties": {"min": False}},
     }
     return json.dumps({"$schema": DIALECT, **schema}, indent=2, ensure_ascii=False) + "\n"
 

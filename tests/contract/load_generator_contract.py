@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from tuner.domain.arrival_kinds import Arrivals
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment
-from tuner.domain.load import Arrivals, LoadProfile, LoadRun, Payload
+from tuner.domain.load import LoadProfile, LoadRun, Payload
 from tuner.ports import LoadGenerator
 
 GIVING_UP_TAKES_S = 5.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -10,8 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuner.domain.arrivals import intended_starts_s
-from tuner.domain.load import Arrivals, LoadProfile, Payload
+from tuner.domain.arrival_kinds import (
+    PRESETS,
+    Arrivals,
+    Diurnal,
+    Gamma,
+    Periodic,
+    Ramp,
+    Replay,
+    Spike,
+    Steps,
+    arrivals_from,
+)
+from tuner.domain.arrivals import intended_starts_s, mean_share, share_at
+from tuner.domain.load import LoadProfile, Payload
 
 # Of 40 seeds tested at this level each, the chance that a true law fails even one test is below 1 in 10,000.
 ERROR_RATE = 1e-4 / 40
@@ -54,6 +68,74 @@ def test_the_same_seed_gives_the_same_arrivals_byte_for_byte(seed: int):
 
 def test_another_seed_gives_other_arrivals():
     assert intended_starts_s(profile(seed=1)) != intended_starts_s(profile(seed=2))
+
+
+KINDS: list[Arrivals] = [
+    "constant",
+    "poisson",
+    Gamma(burstiness=4.0),
+    Ramp(begin=0.2, end=1.5),
+    Steps(shares=(0.1, 1.0, 0.0)),
+    Spike(),
+    Diurnal(),
+    Periodic(every_s=3.0, work_s=1.0),
+    Replay(starts_s=(0.0, 0.5, 0.5, 2.0)),
+    *PRESETS.values(),
+]
+
+
+@pytest.mark.parametrize("arrivals", KINDS, ids=str)
+def test_all_kinds_ascend_repeat_by_seed_and_survive_json(arrivals: Arrivals):
+    due_s = intended_starts_s(profile(arrivals, seed=5))
+    assert all(early <= late for early, late in pairwise(due_s))
+    assert all(0.0 <= start < 10.0 for start in due_s)
+    plain = arrivals if isinstance(arrivals, str) else json.loads(json.dumps(asdict(arrivals)))
+    again = intended_starts_s(profile(arrivals_from(plain), seed=5))
+    assert list(map(float.hex, again)) == list(map(float.hex, due_s))
+
+
+@pytest.mark.parametrize("arrivals", KINDS, ids=str)
+def test_as_many_come_as_the_shape_says(arrivals: Arrivals):
+    """Over 20 seeds; five standard errors of a count with variance up to four times its mean."""
+    counts = [len(intended_starts_s(profile(arrivals, rate_rps=300.0, seed=seed))) for seed in range(20)]
+    expected = 3000.0 * mean_share(arrivals, 10.0)
+    assert abs(sum(counts) / 20 - expected) < 5.0 * math.sqrt(4.0 * expected / 20) + 4.0
+
+
+def test_gamma_gaps_vary_as_stated():
+    due_s = intended_starts_s(profile(Gamma(burstiness=4.0), rate_rps=1000.0, window_s=40.0))
+    gaps = [late - early for early, late in pairwise(due_s)]
+    mean = math.fsum(gaps) / len(gaps)
+    assert math.fsum((gap - mean) ** 2 for gap in gaps) / len(gaps) / mean**2 == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak", "mean"), [("low_average", 0.1, 0.06), ("peak_valley", 0.65, 0.2), ("short_spike", 0.8, 0.3)]
+)
+def test_presets_have_the_peaks_and_means_of_their_patterns(name: str, peak: float, mean: float):
+    shape = PRESETS[name]
+    assert max(share_at(shape, k / 100.0, 10.0) for k in range(1001)) == pytest.approx(peak, abs=0.001)
+    assert mean_share(shape, 10.0) == pytest.approx(mean, abs=0.005)
+
+
+def test_the_periodic_preset_works_a_few_minutes_every_quarter_of_an_hour():
+    assert mean_share(PRESETS["periodic_work"], 3600.0) == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_shape_begins_when_the_warm_up_ends():
+    run = replace(profile(Steps(shares=(0.0, 1.0)), rate_rps=500.0), warmup_s=5.0)
+    due_s = intended_starts_s(run)
+    assert 10.0 <= due_s[0] < 10.2
+    assert len(due_s) == pytest.approx(2500, rel=0.1)
+
+
+@pytest.mark.parametrize("rate_rps", [2.0, 20.0])
+def test_a_recording_keeps_its_pattern_at_any_rate(rate_rps: float):
+    recorded = Replay(starts_s=(0.0, 0.1, 0.2, 5.0, 8.0))
+    due_s = intended_starts_s(profile(recorded, rate_rps=rate_rps, window_s=10.0))
+    assert len(due_s) / 10.0 == pytest.approx(rate_rps, rel=0.05)
+    stretch = recorded.mean_rps / rate_rps
+    assert due_s[:5] == pytest.approx([start * stretch for start in recorded.starts_s])
 
 
 @given(rate_rps=st.floats(0.5, 500.0), window_s=st.floats(0.1, 20.0))

@@ -63,7 +63,9 @@ studies = st.fixed_dictionaries(
         "knobs": knobs,
         "load": st.fixed_dictionaries(
             {
-                "arrivals": st.sampled_from(["poisson", "constant"]),
+                "arrivals": st.sampled_from(
+                    ["poisson", "constant", "peak_valley", {"kind": "gamma", "burstiness": 4.0}]
+                ),
                 "target_rps": st.floats(0.01, 1_000_000),
                 "warmup_s": st.floats(0, 3600),
                 "window_s": seconds,

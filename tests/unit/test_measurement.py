@@ -13,7 +13,7 @@ from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Payload, Samples
 from tuner.domain.measurement import Doubt, Measurement, measure
-from tuner.domain.slo import Slo
+from tuner.domain.slo import Slo, goodput_slo
 
 P99 = Slo(indicator="latency_p99_ms", max=100.0)
 HEALTHY = GeneratorHealth(cpu_ratio=0.1, cpu_ms_per_request=0.1, workers_lost=0)
@@ -139,6 +139,20 @@ def test_a_queue_that_grows_is_named_and_does_not_spoil():
     growing = measured(a_run(lambda due_s: 0.01 + 0.02 * due_s))
     assert growing.doubts == (Doubt.DRIFT,)
     assert not growing.spoiled
+
+
+def test_a_queue_that_grows_because_more_comes_in_than_is_finished_is_named():
+    saturated = measured(a_run(lambda due_s: 0.01 + 0.1 * due_s))
+    assert saturated.doubts == (Doubt.OVERSATURATED,)
+    assert not saturated.spoiled
+
+
+def test_goodput_counts_what_failed_or_broke_any_limit():
+    slos = (P99, Slo(indicator="latency_p50_ms", max=20.0), goodput_slo(0.95))
+    latencies = {0: 0.15, 1: 0.03, 2: math.inf}
+    measurement = measured(a_run(lambda due_s: latencies.get(round(due_s * 200) % 100, 0.01)), *slos)
+    assert [tally.bad for tally in measurement.tallies] == [40, 60, 60]
+    assert measurement.tallies[2].observed == 0.03
 
 
 def test_a_drift_far_below_the_limit_is_none():

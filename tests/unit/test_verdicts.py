@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tuner.domain.slo import Slo, Tally, Verdict, assess, judge, pool
+from tuner.domain.slo import Slo, Tally, Verdict, assess, goodput_slo, judge, pool
 from tuner.domain.statistics import binomial_lower_tail, binomial_upper_tail, design_effect
 
 P99 = Slo(indicator="latency_p99_ms", max=100.0)
@@ -52,9 +52,29 @@ def test_the_tails_are_those_of_the_binomial_distribution(trials: int, share: fl
 def test_correlated_requests_count_for_less():
     assert assess(seen(459, 0, effect=1.0)).verdict is Verdict.PASS
     assert assess(seen(459, 0, effect=2.0)).verdict is Verdict.UNDECIDED
-    assert assess(seen(918, 0, effect=2.0)).verdict is Verdict.PASS
+    assert assess(seen(918, 0, effect=2.0)).verdict is Verdict.UNDECIDED, "and by chance it came out too low"
+    assert assess(seen(1300, 0, effect=2.0)).verdict is Verdict.PASS
     assert assess(seen(100, 6, effect=1.0)).verdict is Verdict.FAIL
     assert assess(seen(100, 6, effect=6.0)).verdict is Verdict.UNDECIDED
+
+
+def test_half_a_window_of_late_requests_fails_however_alike_they_are():
+    assert assess(seen(1000, 500, effect=900.0)).verdict is Verdict.FAIL
+    assert assess(seen(1000, 50, effect=900.0)).verdict is Verdict.UNDECIDED
+
+
+def test_what_may_never_happen_fails_once_it_did_and_cannot_be_proven():
+    never = Slo(indicator="error_ratio", max=0.0)
+    assert assess(seen(100_000, 0, slo=never)).verdict is Verdict.UNDECIDED
+    assert assess(seen(100_000, 1, slo=never)).verdict is Verdict.FAIL
+
+
+def test_goodput_is_bounded_from_below():
+    goodput = goodput_slo(0.99)
+    assert str(goodput) == "goodput_ratio >= 0.99"
+    assert (goodput.allowed_share, goodput.bound, goodput.shown(0.25)) == (0.01, 0.99, 0.75)
+    assert assess(seen(459, 0, slo=goodput)).verdict is Verdict.PASS
+    assert assess(seen(458, 0, slo=goodput)).verdict is Verdict.UNDECIDED
 
 
 @given(late=st.integers(0, 30), requests=st.integers(31, 5000), effect=st.floats(1.0, 50.0))

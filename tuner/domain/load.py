@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Arrivals = Literal["constant", "poisson"]
+from tuner.domain.arrival_kinds import Arrivals
+
 PayloadKind = Literal["image", "random"]
 
 

@@ -9,9 +9,10 @@ from enum import StrEnum
 
 from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
+from tuner.domain.growth import Growth, growth_of
 from tuner.domain.histogram import LatencyCounts, count_latencies, nearest_rank
 from tuner.domain.load import LoadRun
-from tuner.domain.slo import PERCENT, Slo, Tally, Verdict, judge
+from tuner.domain.slo import GOODPUT, PERCENT, Slo, Tally, Verdict, judge
 from tuner.domain.statistics import design_effect
 
 SEND_LAG_FLOOR_MS = 5.0
@@ -20,8 +21,8 @@ GENERATOR_CPU_LIMIT = 0.8
 SENT_SHARE_LIMIT = 0.99
 REQUESTS_BEYOND_PERCENTILE = 10
 OTHERS_CORES_LIMIT = 0.3
-DRIFT_RATIO = 2.0
-DRIFT_SHARE_OF_LIMIT = 0.25
+BEYOND_TIMES = (1, 5, 10)
+WIDEST_SHARE = 0.1
 
 
 class Doubt(StrEnum):
@@ -34,6 +35,7 @@ class Doubt(StrEnum):
     SERVER_RESTARTED = "server_restarted"
     FEW_REQUESTS = "few_requests"
     DRIFT = "drift"
+    OVERSATURATED = "oversaturated"
     BUSY_MACHINE = "busy_machine"
 
     @property
@@ -42,7 +44,7 @@ class Doubt(StrEnum):
 
         A busy machine only makes the server look worse than it is: what passes all the same may be believed.
         """
-        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.BUSY_MACHINE)
+        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.OVERSATURATED, Doubt.BUSY_MACHINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
     latencies_s = [samples.done_s[k] - samples.intended_s[k] if samples.ok[k] else math.inf for k in due]
     lags_s = sorted(samples.sent_s[k] - samples.intended_s[k] for k in due)
     errors = sum(math.isinf(latency) for latency in latencies_s)
-    tallies = tuple(tally(slo, latencies_s) for slo in slos)
+    tallies = tuple(tally(slo, latencies_s, slos) for slo in slos)
     lag_ms = nearest_rank(lags_s, 99.0) * 1000.0
     return Measurement(
         offered_rps=len(due) / profile.window_s,
@@ -139,27 +141,50 @@ def _answered_in_window(run: LoadRun) -> int:
     return sum(ok and first_s <= done_s < last_s for done_s, ok in pairs)
 
 
-def tally(slo: Slo, latencies_s: Sequence[float]) -> Tally:
-    """Count the requests that break one bound.
+def count_bad(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> int:
+    """How many requests break one of the bounds."""
+    limit_ms = _limit_ms(slo, slos)
+    return len([latency for latency in latencies_s if _is_bad(latency, limit_ms)])
+
+
+def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> Tally:
+    """Count the requests that break one of the bounds, and measure how alike neighbours are.
 
     The design effect is measured where there is something to see: at the limit, or at the observed percentile if that
-    is lower, since the same requests wait for each other on both sides of a limit that is hardly ever reached.
+    is lower, since the same requests wait for each other on both sides of a limit that is hardly ever reached. The
+    largest of it there and at the thresholds that five and ten times as many exceed counts: with few late requests
+    it is mostly chance.
     """
-    if slo.indicator == "error_ratio":
-        failed = [math.isinf(latency) for latency in latencies_s]
-        share = sum(failed) / len(failed)
-        return Tally(
-            slo=slo, requests=len(failed), bad=sum(failed), observed=share, design_effect=design_effect(failed)
-        )
-    observed_ms = nearest_rank(sorted(latencies_s), PERCENT[slo.indicator]) * 1000.0
-    threshold_s = min(slo.max, observed_ms) / 1000.0
+    bad, percentile = count_bad(slo, latencies_s, slos), PERCENT.get(slo.indicator)
     return Tally(
         slo=slo,
         requests=len(latencies_s),
-        bad=sum(latency * 1000.0 > slo.max for latency in latencies_s),
-        observed=observed_ms,
-        design_effect=design_effect([latency > threshold_s for latency in latencies_s]),
+        bad=bad,
+        observed=nearest_rank(sorted(latencies_s), percentile) * 1000.0 if percentile else bad / len(latencies_s),
+        design_effect=_widest_effect(latencies_s, _limit_ms(slo, slos), slo.allowed_share),
     )
+
+
+def _limit_ms(slo: Slo, slos: Sequence[Slo]) -> float:
+    """What an answer must not be later than to be good; infinite where only failures count."""
+    if slo.indicator in PERCENT:
+        return slo.max
+    limits_ms = [other.max for other in slos if other.indicator in PERCENT]
+    return min(limits_ms, default=math.inf) if slo.indicator == GOODPUT else math.inf
+
+
+def _is_bad(latency_s: float, limit_ms: float) -> bool:
+    return latency_s * 1000.0 > limit_ms or latency_s == math.inf
+
+
+def _widest_effect(latencies_s: Sequence[float], limit_ms: float, allowed_share: float) -> float:
+    ascending = sorted(latencies_s) if math.isfinite(limit_ms) else []
+    effects = [design_effect([_is_bad(latency, limit_ms) for latency in latencies_s])]
+    for times in BEYOND_TIMES if ascending else ():
+        share = min(times * allowed_share, max(allowed_share, WIDEST_SHARE))
+        threshold_ms = min(limit_ms, nearest_rank(ascending, 100.0 * (1.0 - share)) * 1000.0)
+        effects.append(design_effect([latency * 1000.0 > threshold_ms for latency in latencies_s]))
+    return max(effects)
 
 
 def _summary(latencies_s: Sequence[float]) -> LatencyMs:
@@ -179,6 +204,7 @@ def _doubts(
 ) -> list[Doubt]:
     limits_ms = [slo.max for slo in slos if slo.indicator in PERCENT]
     lag_limit_ms = max(SEND_LAG_SHARE_OF_LIMIT * min(limits_ms, default=0.0), SEND_LAG_FLOOR_MS)
+    growth = growth_of(latencies_s, min(limits_ms, default=0.0), _answered_in_window(run) / len(latencies_s))
     never_sent = sum(math.isinf(sent) for sent in run.samples.sent_s)
     checks = {
         Doubt.SEND_LAG: lag_ms > lag_limit_ms and not _fails_without_lag(run, slos),
@@ -187,7 +213,8 @@ def _doubts(
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
         Doubt.SERVER_RESTARTED: telemetry.restarts > 0,
         Doubt.FEW_REQUESTS: any(_too_few(len(latencies_s), slo) for slo in slos),
-        Doubt.DRIFT: _drifts(latencies_s, min(limits_ms, default=math.inf)),
+        Doubt.DRIFT: growth is Growth.LATER,
+        Doubt.OVERSATURATED: growth is Growth.QUEUE,
         Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
     }
     return [doubt for doubt, present in checks.items() if present]
@@ -201,7 +228,7 @@ def _fails_without_lag(run: LoadRun, slos: Sequence[Slo]) -> bool:
         for k, start in enumerate(samples.intended_s)
         if start >= run.profile.warmup_s and math.isfinite(samples.sent_s[k])
     ]
-    return bool(served_s) and judge(tally(slo, served_s) for slo in slos) is Verdict.FAIL
+    return bool(served_s) and judge(tally(slo, served_s, slos) for slo in slos) is Verdict.FAIL
 
 
 def _too_few(requests: int, slo: Slo) -> bool:
@@ -218,14 +245,3 @@ def cores_used_by_others(run: LoadRun, telemetry: Telemetry) -> float:
         return 0.0
     generator_s = run.generator.cpu_ratio * run.profile.duration_s
     return max(0.0, busy_s - server_s - generator_s) / elapsed_s
-
-
-def _drifts(latencies_s: Sequence[float], limit_ms: float) -> bool:
-    """A queue that grows: the last fifth's median is twice the first fifth's, and matters against the limit."""
-    fifth = len(latencies_s) // 5
-    if fifth < 10:
-        return False
-    early_s = nearest_rank(sorted(latencies_s[:fifth]), 50.0)
-    late_s = nearest_rank(sorted(latencies_s[-fifth:]), 50.0)
-    grew = late_s > DRIFT_RATIO * early_s
-    return grew and (late_s - early_s) * 1000.0 > DRIFT_SHARE_OF_LIMIT * limit_ms

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tuner.domain.arrival_kinds import Arrivals
 from tuner.domain.cost import Pricing, required_rps
 from tuner.domain.deployment import ModelRef
-from tuner.domain.load import Arrivals, LoadProfile, Payload
+from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
 
