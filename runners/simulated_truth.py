@@ -68,7 +68,7 @@ def _miss(spec: StudySpec, latencies_s: Sequence[float]) -> float:
     """The worst SLO's observed value over its limit; infinite where nothing is served."""
     if not latencies_s:
         return math.inf
-    return max(_miss_one(tally(slo, latencies_s)) for slo in spec.slos)
+    return max(_miss_one(tally(slo, latencies_s, spec.slos)) for slo in spec.slos)
 
 
 def _miss_one(found: Tally) -> float:
