@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
-from tuner.domain.agenda import Finish, estimate, next_step
+from tuner.domain.agenda import Finish, estimate, next_step, proof_s
 from tuner.domain.errors import BudgetRefused, UsageError
 from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, candidates, evidence_for
 from tuner.domain.spec import StudySpec
@@ -67,7 +67,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
 def refuse_small_budget(spec: StudySpec) -> None:
     """Raises BudgetRefused where not even one trial and one proof fit."""
     cost = estimate(spec, ())
-    needed_s = cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
+    needed_s = cost.search_trial_s + proof_s(spec, ())
     if needed_s > spec.budget.wall_time_s:
         raise BudgetRefused(
             f"one trial and the proof of a winner take about {needed_s:.0f} s, the budget is "
@@ -160,12 +160,13 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
     cost = estimate(spec, history)
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
     trials = max(0, spec.budget.trials - searched)
-    proof_s = cost.proof_s(spec.confirm.repeats)
-    room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proof_s)
+    proving_s = proof_s(spec, history)
+    room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proving_s)
     fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
     to_do = (
         f"{fitting} search trials of about {cost.search_trial_s:.0f} s, then {spec.confirm.repeats} proofs of about "
-        f"{cost.confirmation_s:.0f} s: about {(fitting * cost.search_trial_s + proof_s) / 60:.1f} minutes"
+        f"{proving_s / spec.confirm.repeats:.0f} s: "
+        f"about {(fitting * cost.search_trial_s + proving_s) / 60:.1f} minutes"
     )
     if isinstance(next_step(spec, history), Finish):
         to_do = "nothing: the study has its answer"

@@ -132,7 +132,7 @@ def _confirmation_plan(spec: StudySpec, step: ConfirmNext, done: Sequence[Trial]
         purpose=Confirmation(replicas=step.candidate.replicas, repeat=step.repeat),
         configuration=step.candidate.configuration,
         replica_counts=(step.candidate.replicas,),
-        window_s=spec.confirm.window_s,
+        window_s=spec.confirm.window_s * step.candidate.replicas,
         unit_cost_per_hour=step.candidate.unit_cost_per_hour,
         cost_to_beat=None,
     )

@@ -32,7 +32,8 @@ class Candidate:
 
 class Standing(StrEnum):
     """Where a candidate stands: `open` may still be proven, `stuck` is undecided after its full test, or would be
-    even if every deployment still to come had as many requests, as alike, and not one bad."""
+    even if every deployment still to come had as many requests, as alike, and not one bad.
+    """
 
     PROVEN = "proven"
     REFUTED = "refuted"
