@@ -13,7 +13,7 @@ from tuner.domain.deployment import Deployment, telemetry_between
 from tuner.domain.errors import InfeasibleConfiguration, InfrastructureError, InvalidMeasurement, TransientFailure
 from tuner.domain.events import Event, Phase, PhaseStarted, Repeated, StudyOpened, TrialFinished
 from tuner.domain.measurement import Measurement, measure
-from tuner.domain.recommendation import Conclusion, candidates
+from tuner.domain.recommendation import Conclusion, safe_candidates
 from tuner.domain.slo import Verdict
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
@@ -50,7 +50,8 @@ class Bench:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialPlan:
-    """One trial about to be carried out. Levels after the first are dropped once they cannot beat `cost_to_beat`."""
+    """One trial about to be carried out. Levels after the first are dropped once they cannot beat `cost_to_beat`, the
+    cost of the cheapest candidate seen with room to spare: one that just held may be refuted, and then they count."""
 
     number: int
     purpose: Purpose
@@ -115,7 +116,7 @@ def _next_number(done: Sequence[Trial]) -> int:
 
 
 def _search_plan(spec: StudySpec, proposal: Proposal, done: Sequence[Trial]) -> TrialPlan:
-    best = candidates(done)
+    best = safe_candidates(done)
     return TrialPlan(
         number=_next_number(done),
         purpose=Search(),
@@ -215,7 +216,7 @@ class _Visit:
         return tuple(levels)
 
     def _not_worth_it(self, replicas: int, last: Level) -> bool:
-        """More replicas cannot beat the best cost known, or still could not carry the load, by what was just seen."""
+        """More replicas cannot beat the cost to beat, or still could not carry the load, by what was just seen."""
         cost = replicas * self.plan.unit_cost_per_hour
         if self.plan.cost_to_beat is not None and cost >= self.plan.cost_to_beat:
             return True

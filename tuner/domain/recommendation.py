@@ -13,6 +13,9 @@ from tuner.domain.slo import Slo, Tally, Verdict, judge, pool
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Confirmation, Infeasible, Level, Measured, Search, Trial
 
+# A level at most this share of its limits has room to spare: a short window understates a p99 by less.
+ROOM_TO_SPARE = 0.8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -117,7 +120,17 @@ Conclusion = Proven | Unproven | NothingFeasible | NoVerdict
 
 
 def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
-    """What the search left plausible: cheapest first, and among equals the one with the lower share of bad requests."""
+    """What the search left plausible: cheapest first, and among equals the one that missed its SLOs by less."""
+    return tuple(candidate for candidate, _ in _ranked(history))
+
+
+def safe_candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
+    """Those of the candidates that were seen with room to spare, so that a refutation would be a surprise."""
+    return tuple(candidate for candidate, missed in _ranked(history) if missed <= ROOM_TO_SPARE)
+
+
+def _ranked(history: Sequence[Trial]) -> list[tuple[Candidate, float]]:
+    """Each candidate with the factor by which the search saw its worst SLO missed, in the order of `candidates`."""
     found: dict[Candidate, float] = {}
     for trial in history:
         if not isinstance(trial.purpose, Search) or not isinstance(trial.outcome, Measured):
@@ -130,7 +143,7 @@ def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
                 unit_cost_per_hour=trial.unit_cost_per_hour,
             )
             found.setdefault(candidate, miss(level.measurement))
-    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
+    return sorted(found.items(), key=lambda pair: (pair[0].cost_per_hour, pair[1], pair[0].configuration.key))
 
 
 def evidence_for(candidate: Candidate, history: Sequence[Trial]) -> Evidence:
