@@ -39,8 +39,9 @@ class GpuType:
     sms: int
 
 
-# NVIDIA's public datasheets: T4 (DS-09256), L4 and L40S (product briefs 2023), A10 and A30 (2021), V100 SXM2 (2020),
-# A100 40 GB PCIe and 80 GB SXM (2021), H100 SXM (2023). Dense figures: half of those printed "with sparsity".
+# Typed by hand after NVIDIA's public datasheets, not fetched: T4 (DS-09256), L4 and L40S (product briefs 2023), A10 and
+# A30 (2021), V100 SXM2 (2020), A100 40 GB PCIe and 80 GB SXM (2021), H100 SXM (2023). Dense figures: half of those
+# printed "with sparsity".
 GPU_TYPES: dict[str, GpuType] = {
     "T4": GpuType(memory_gib=16, tflops=65, gbps=320, sms=40),
     "L4": GpuType(memory_gib=24, tflops=121, gbps=300, sms=58),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.errors import UsageError
@@ -154,19 +155,53 @@ def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
     return BENCHES[spec.runner.kind](spec, watch)
 
 
-def render_report(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
-    """The study as a self-contained HTML page; `conclusion` is None while it runs."""
+def _html(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
     from reports.html_page import page
-    from reports.study_report import Provenance, study_report
+    from reports.study_report import study_report
 
+    return page(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _markdown(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    from reports.markdown_summary import summary
+    from reports.study_report import study_report
+
+    return summary(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _csv(spec: StudySpec, history: Sequence[Trial], _conclusion: Conclusion | None) -> str:
+    from reports.tables import trials_csv
+
+    return trials_csv(spec, history)
+
+
+def _provenance(spec: StudySpec) -> Provenance:
     libraries = ("optuna", "scikit-optimize", "locust", "tritonclient")
     versions = (
         ("servetune", __version__),
         ("python", platform.python_version()),
         *((name, importlib.metadata.version(name)) for name in libraries),
     )
-    provenance = Provenance(command=f"servetune tune {spec.name}", versions=versions)
-    return page(study_report(spec, history, conclusion, provenance))
+    return Provenance(command=f"servetune tune {spec.name}", versions=versions)
+
+
+RENDERERS: dict[str, Callable[[StudySpec, Sequence[Trial], Conclusion | None], str]] = {
+    ".html": _html,
+    ".md": _markdown,
+    ".csv": _csv,
+}
+
+
+def refuse_unknown_report(suffix: str) -> None:
+    """Raises UsageError for a suffix that names no kind of report."""
+    if suffix not in RENDERERS:
+        raise UsageError(f"no report is written as {suffix or 'a file without a suffix'}", hint=" ".join(RENDERERS))
+
+
+def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+    refuse_unknown_report(suffix)
+    return RENDERERS[suffix](spec, history, conclusion)
 
 
 class Check(Protocol):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -225,6 +225,19 @@ def test_the_report_is_one_file_and_the_same_every_time(servetune, study, tmp_pa
     assert "killed" in (tmp_path / "a.html").read_text()
 
 
+def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    for name in ("r.md", "r.csv"):
+        assert servetune("report", "killed", "-o", name).code == 0
+    assert "killed" in (tmp_path / "r.md").read_text()
+    trials = json.loads(servetune("recommend", "killed", "--json").out)["trials"]["total"]
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert "knob.cpu_cores" in lines[0]
+    assert len(lines) >= 1 + trials
+    done = servetune("report", "killed", "-o", "r.pdf")
+    assert (done.code, (tmp_path / "r.pdf").exists()) == (2, False)
+
+
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
     for place in ("no/such/folder/r.html", ".", "", "/"):
         done = servetune("report", study, "-o", place)
@@ -233,10 +246,10 @@ def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_study_starts(servetune, study, tmp_path: Path):
-    for place in ("no/such/folder/r.html", "."):
+    for place in ("no/such/folder/r.html", ".", "report.docx"):
         done = servetune("tune", study, "--report", place)
         assert (done.code, done.out) == (2, "")
-        assert "cannot write" in done.err
+        assert "writ" in done.err
     assert list(tmp_path.glob("*.db*")) == []
 
 

@@ -13,8 +13,8 @@ from tuner.domain.slo import Slo, Tally, Verdict, judge, pool
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Confirmation, Infeasible, Level, Measured, Search, Trial
 
-# A level at most this share of its limits has room to spare: a short window understates a p99 by less.
-ROOM_TO_SPARE = 0.8
+# A level that misses its limits by this factor or less is likely to pass its proof too.
+COMFORTABLE = 0.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,8 @@ class Candidate:
 
 class Standing(StrEnum):
     """Where a candidate stands: `open` may still be proven, `stuck` is undecided after its full test, or would be
-    even if every deployment still to come had as many requests, as alike, and not one bad."""
+    even if every deployment still to come had as many requests, as alike, and not one bad.
+    """
 
     PROVEN = "proven"
     REFUTED = "refuted"
@@ -121,29 +122,35 @@ Conclusion = Proven | Unproven | NothingFeasible | NoVerdict
 
 def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
     """What the search left plausible: cheapest first, and among equals the one that missed its SLOs by less."""
-    return tuple(candidate for candidate, _ in _ranked(history))
+    found = _plausible(history)
+    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
 
 
-def safe_candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
-    """Those of the candidates that were seen with room to spare, so that a refutation would be a surprise."""
-    return tuple(candidate for candidate, missed in _ranked(history) if missed <= ROOM_TO_SPARE)
+def cost_to_beat(history: Sequence[Trial]) -> float | None:
+    """The cost of the cheapest candidate seen to hold with room to spare; None before there is one.
+
+    A candidate that is merely plausible prunes nothing: its proof may refute it, and then the dearer ones are needed.
+    """
+    comfortable = (c.cost_per_hour for c, missed in _plausible(history).items() if missed <= COMFORTABLE)
+    return min(comfortable, default=None)
 
 
-def _ranked(history: Sequence[Trial]) -> list[tuple[Candidate, float]]:
-    """Each candidate with the factor by which the search saw its worst SLO missed, in the order of `candidates`."""
+def _plausible(history: Sequence[Trial]) -> dict[Candidate, float]:
+    """By how much each level that is not certainly too much load missed its SLOs when it was first measured."""
     found: dict[Candidate, float] = {}
     for trial in history:
         if not isinstance(trial.purpose, Search) or not isinstance(trial.outcome, Measured):
             continue
-        level = trial.outcome.plausible
-        if level is not None:
+        for level in trial.outcome.levels:
+            if level.verdict is Verdict.FAIL:
+                continue
             candidate = Candidate(
                 configuration=trial.configuration,
                 replicas=level.replicas,
                 unit_cost_per_hour=trial.unit_cost_per_hour,
             )
             found.setdefault(candidate, miss(level.measurement))
-    return sorted(found.items(), key=lambda pair: (pair[0].cost_per_hour, pair[1], pair[0].configuration.key))
+    return found
 
 
 def evidence_for(candidate: Candidate, history: Sequence[Trial]) -> Evidence:
