@@ -192,10 +192,15 @@ RENDERERS: dict[str, Callable[[StudySpec, Sequence[Trial], Conclusion | None], s
 }
 
 
-def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
-    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+def refuse_unknown_report(suffix: str) -> None:
+    """Raises UsageError for a suffix that names no kind of report."""
     if suffix not in RENDERERS:
         raise UsageError(f"no report is written as {suffix or 'a file without a suffix'}", hint=" ".join(RENDERERS))
+
+
+def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+    refuse_unknown_report(suffix)
     return RENDERERS[suffix](spec, history, conclusion)
 
 

@@ -95,10 +95,10 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
-    from tuner.commands import find_study, refuse_unwritable, render, tune_study, write_report
+    from tuner.commands import find_study, refuse_report, render, tune_study, write_report
 
     if report is not None:
-        refuse_unwritable(report)
+        refuse_report(report)
     spec, _ = find_study(study, storage)
     with orderly_stop():
         answer = tune_study(spec, storage, _stderr(), quiet=quiet, verbose=verbose)

@@ -96,10 +96,19 @@ def render(answer: Answer, *, json: bool) -> str:
     return tune_document(answer).model_dump_json(indent=2) if json else answer_text(answer)
 
 
+def refuse_report(path: Path) -> None:
+    """Raises UsageError where `write_report` would: to be asked before the hours that fill it."""
+    from tuner.assemble import refuse_unknown_report
+
+    refuse_unwritable(path)
+    refuse_unknown_report(path.suffix)
+
+
 def write_report(answer: Answer, path: Path) -> str:
     """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
+    refuse_report(path)
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
     return _write(
         path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
@@ -120,7 +129,7 @@ def write_template(path: Path) -> str:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raises UsageError where no file of this name can be written: to be asked before the hours that fill it."""
+    """Raises UsageError where no file of this name can be written."""
     if path.is_dir() or not path.name:
         raise UsageError(f"cannot write {path}: it is a folder", hint="name a file")
     if not os.access(path.parent, os.W_OK | os.X_OK):

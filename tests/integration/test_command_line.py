@@ -246,10 +246,10 @@ def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_study_starts(servetune, study, tmp_path: Path):
-    for place in ("no/such/folder/r.html", "."):
+    for place in ("no/such/folder/r.html", ".", "report.docx"):
         done = servetune("tune", study, "--report", place)
         assert (done.code, done.out) == (2, "")
-        assert "cannot write" in done.err
+        assert "writ" in done.err
     assert list(tmp_path.glob("*.db*")) == []
 
 
@@ -282,7 +282,7 @@ def test_clean_with_nothing_to_clean(servetune, monkeypatch, tmp_path: Path):
 def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_path: Path, number: int, code: int):
     changed(study, "trials: 8", "trials: 12")
     # Ten trials that take a while are left when the signal is sent, on any machine.
-    changed(study, "window_s: 5", "window_s: 100")
+    changed(study, "window_s: 5", "window_s: 20")
     environment = {**os.environ, "SERVETUNE_STORAGE": f"sqlite:///{tmp_path}/h.db"}
     command = [sys.executable, "-m", "tuner", "tune", study]
     with subprocess.Popen(

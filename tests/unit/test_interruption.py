@@ -26,7 +26,7 @@ def test_what_is_begun_is_finished_and_then_interrupted(number: signal.Signals):
 
 
 def test_a_second_signal_waits_too_and_says_so(capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(Interrupted), orderly_stop(), undisturbed():
+    with pytest.raises(Interrupted), orderly_stop(), undisturbed():  # noqa: PT012 - the order is the point
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert "still taking the server down" in capsys.readouterr().err

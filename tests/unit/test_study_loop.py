@@ -108,6 +108,21 @@ def test_replica_counts_that_cannot_beat_the_best_cost_are_not_measured():
     assert all(len(trial.outcome.levels) == 1 for trial in dear)
 
 
+def test_a_candidate_that_only_just_held_rules_no_replica_count_out():
+    """One core just holds in the search and is refuted by its proof: that two cores twice suffice must be known."""
+    spec = replace(a_spec(), max_replicas=2)
+
+    def latency(configuration: Configuration, profile: LoadProfile) -> float:
+        if configuration["cpu_cores"] == 1 and profile.offered_rps > 60:
+            return 0.095 if profile.window_s == spec.load.window_s else 0.3
+        return 0.02 if configuration["cpu_cores"] == 4 and profile.offered_rps <= 60 else 0.3
+
+    study = setting(spec, latency)
+    conclusion = study.run()
+    assert isinstance(conclusion, Proven)
+    assert conclusion.evidence.candidate.configuration["cpu_cores"] == 4
+
+
 def test_nothing_feasible_names_the_closest_miss():
     study = setting(a_spec(), lambda c, _p: 1.0 / c.number("cpu_cores", 1))
     conclusion = study.run()

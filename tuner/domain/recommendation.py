@@ -121,7 +121,7 @@ Conclusion = Proven | Unproven | NothingFeasible | NoVerdict
 
 
 def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
-    """What the search left plausible: cheapest first, and among equals the one with the lower share of bad requests."""
+    """What the search left plausible: cheapest first, and among equals the one that missed its SLOs by less."""
     found = _plausible(history)
     return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
 
