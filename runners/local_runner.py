@@ -19,7 +19,7 @@ from runners.leftovers import reclaim, remove, shared_memory_prefix
 from runners.local_knobs import refuse_unknown_knobs
 from runners.local_repository import ServedModel
 from runners.local_server import LocalServer, ServerPlan
-from runners.process_table import this_process
+from runners.process_table import cpu_model, this_process
 from runners.server_environment import ServerEnvironment
 from tuner.domain.cost import Footprint
 from tuner.domain.deployment import Deployment, Telemetry
@@ -180,4 +180,5 @@ def placement_facts(plan: ServerPlan) -> tuple[tuple[str, str], ...]:
         ("server_cpus", ",".join(map(str, where.server_cpus))),
         ("generator_cpus", ",".join(map(str, where.generator_cpus))),
         ("core_sharing", sharing),
+        ("machine", f"{len(os.sched_getaffinity(0))} cores of {cpu_model()}"),
     )

@@ -87,6 +87,7 @@ class TuneDocument(Document):
 
     schema_version: int = 1
     study: str
+    runner: str
     conclusion: str
     reason: str
     recommendation: RecommendationDocument | None
@@ -115,6 +116,7 @@ def tune_document(answer: Answer) -> TuneDocument:
     kind, reason = _kind_and_reason(answer.conclusion)
     return TuneDocument(
         study=answer.spec.name,
+        runner=answer.spec.runner.kind,
         conclusion=kind,
         reason=reason,
         recommendation=_recommendation(answer),
@@ -210,7 +212,7 @@ def answer_text(answer: Answer) -> str:
     lines: list[str]
     match answer.conclusion:
         case Proven(evidence=evidence):
-            lines = [f"{answer.spec.name}: proven", *_candidate_lines(answer, evidence)]
+            lines = [f"{answer.spec.name}: proven{_where(answer.spec)}", *_candidate_lines(answer, evidence)]
         case Unproven(evidence=evidence, reason=reason):
             lines = [f"{answer.spec.name}: unproven: {reason}", *_candidate_lines(answer, evidence)]
         case NothingFeasible(reason=reason):
@@ -220,6 +222,10 @@ def answer_text(answer: Answer) -> str:
         case _ as unreachable:
             assert_never(unreachable)
     return "\n".join([*lines, *_cheaper_lines(answer), _search_line(answer)])
+
+
+def _where(spec: StudySpec) -> str:
+    return " in simulation, on no real server" if spec.runner.kind == "simulated" else ""
 
 
 def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:

@@ -78,11 +78,11 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
     from tuner.assemble import preflight
-    from tuner.commands import find_study, plan_text
+    from tuner.commands import find_study, plan_text, price_warnings
 
     spec, history = find_study(study, storage)
     preflight(spec)
-    _say(plan_text(spec, history))
+    _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
 @app.command()
@@ -146,9 +146,10 @@ def report(
 @app.command()
 def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Show the prices a study buys at, with their dates and sources."""
-    from tuner.commands import find_study, prices_text
+    from tuner.commands import find_study, price_warnings, prices_text
 
-    _say(prices_text(find_study(study, storage)[0]))
+    spec, _ = find_study(study, storage)
+    _say("\n".join([prices_text(spec), *price_warnings(spec)]))
 
 
 @app.command()

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
-from tuner.domain.agenda import Finish, estimate, next_step, proof_s
+from tuner.domain.agenda import Finish, contenders, estimate, next_step, proof_s
 from tuner.domain.errors import BudgetRefused, UsageError
-from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, candidates, evidence_for
+from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Search, Trial
 from tuner.terminal import Progress, trial_line, watching
 
+PURPOSES = {"search": "search", "confirmation": "proof"}
 STUDY_SUFFIXES = (".yaml", ".yml")
 
 
@@ -85,7 +86,7 @@ def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
     step = next_step(spec, history)
     if isinstance(step, Finish):
         return step.conclusion
-    standing = [evidence_for(candidate, history) for candidate in candidates(history)]
+    standing = [evidence_for(candidate, history) for candidate in contenders(spec, history)]
     best = next((e for e in standing if e.standing(spec.confirm.repeats) is not Standing.REFUTED), None)
     if best is None:
         return NoVerdict(reason="the study has not finished, and nothing plausible was found yet")
@@ -194,7 +195,9 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
 
 
 def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:
-    lines = [f"trial {trial.number:3d} {trial.purpose.kind:12s} {trial_line(trial, spec)}" for trial in history]
+    lines = [
+        f"trial {trial.number:3d}  {PURPOSES[trial.purpose.kind]:6s}  {trial_line(trial, spec)}" for trial in history
+    ]
     return "\n".join([*lines, answer_text(answer_now(spec, history))])
 
 

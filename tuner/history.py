@@ -154,7 +154,9 @@ def _storage_errors() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         first_line = str(error).splitlines()[0]
-        raise UsageError(f"the storage cannot be used: {first_line}", hint="check --storage") from error
+        raise UsageError(
+            f"the storage cannot be used: {first_line}", hint="--storage is a URL such as sqlite:///FILE"
+        ) from error
     except ImportError as error:
         raise UsageError(f"the storage cannot be used: {error}", hint="install that database's driver") from error
     except optuna.exceptions.StorageInternalError as error:

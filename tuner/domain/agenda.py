@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.domain.recommendation import (
     Candidate,
@@ -98,7 +98,7 @@ def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "")
     if not ended and not any(isinstance(trial.purpose, Confirmation) for trial in history):
         return SearchNext()
     stuck: Evidence | None = None
-    for candidate in candidates(history):
+    for candidate in contenders(spec, history):
         evidence = evidence_for(candidate, history)
         match evidence.standing(spec.confirm.repeats):
             case Standing.PROVEN:
@@ -116,6 +116,21 @@ def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "")
             conclusion=Unproven(evidence=stuck, reason="its proof is undecided, and cannot come out any more")
         )
     return Finish(conclusion=_nothing(history))
+
+
+def contenders(spec: StudySpec, history: Sequence[Trial]) -> tuple[Candidate, ...]:
+    """The candidates, cheapest first, and for each one that its proof did not bear out the same with a replica more."""
+    found = dict.fromkeys(candidates(history))
+    unchecked = list(found)
+    while unchecked:
+        candidate = unchecked.pop()
+        standing = evidence_for(candidate, history).standing(spec.confirm.repeats)
+        if standing in (Standing.REFUTED, Standing.STUCK) and candidate.replicas < spec.max_replicas:
+            more = replace(candidate, replicas=candidate.replicas + 1)
+            if more not in found:
+                found[more] = None
+                unchecked.append(more)
+    return tuple(sorted(found, key=lambda candidate: candidate.cost_per_hour))
 
 
 def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> str:

@@ -90,9 +90,10 @@ class Measurement:
 
     @property
     def carried_rps(self) -> float:
-        """What the server was seen to finish per second, by our answers or by its own count, whichever is more.
+        """At most this much the server was seen to finish per second, by our answers or by its own count.
 
-        A server that is late with everything still works: its answers came after we had given up.
+        A server that is late with everything still works: its answers came after we had given up. Its count includes
+        warm-up and drain, which makes the figure high: it may only rule out what even that could not carry.
         """
         served = self.telemetry.inference_count or 0
         return max(self.answered_rps, served / self.window_s)

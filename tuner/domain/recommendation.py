@@ -73,7 +73,7 @@ class Evidence:
 
 
 def _if_the_rest_were_perfect(evidence: Evidence, repeats: int) -> tuple[Tally, ...]:
-    """The pooled counts if every deployment still to come had as many requests and not one bad."""
+    """The pooled counts if every deployment still to come had as many requests, all unlike, and not one bad."""
     done = len(evidence.runs)
     return tuple(
         Tally(
@@ -81,7 +81,7 @@ def _if_the_rest_were_perfect(evidence: Evidence, repeats: int) -> tuple[Tally, 
             requests=tally.requests * repeats // done,
             bad=tally.bad,
             observed=tally.observed,
-            design_effect=tally.design_effect,
+            design_effect=(tally.design_effect * done + repeats - done) / repeats,
         )
         for tally in evidence.tallies
     )
