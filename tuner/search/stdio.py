@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +16,30 @@ from tuner.search.structured.observation import AcceleratorSpec, KnobColumn, Obs
 
 Json = dict[str, Any]
 
-ROLES: dict[str, tuple[str, ...]] = {
-    "accelerator": ("gpu", "gpu_type"),
-    "share": ("share", "gpu_memory_share", "gpu_share"),
-    "cores": ("cpu", "cpu_cores", "cores"),
-    "batch": ("batch", "max_batch_size", "batch_size"),
-    "delay_ms": ("delay_ms", "queue_delay_ms"),
-    "replicas": ("replicas",),
-    "instances": ("instances",),
+NAMES: dict[str, tuple[str, ...]] = {
+    "share": ("share", "fraction", "slice", "mps"),
+    "replicas": ("replica",),
+    "batch": ("batch",),
+    "delay_ms": ("delay_ms", "queue_delay"),
+    "instances": ("instance",),
+    "cores": ("cpu", "core"),
 }
+
+
+def roles_of(columns: Mapping[str, KnobColumn], types: Collection[str]) -> dict[str, str]:
+    """Which knob plays which part: the accelerator by its labels, the others by their names."""
+    roles: dict[str, str] = {}
+    for name, column in columns.items():
+        if column.numbers is None and len(set(column.labels) & set(types)) * 2 >= len(column.labels):
+            roles.setdefault("accelerator", name)
+        if column.numbers is not None:
+            role = next((part for part, words in NAMES.items() if any(word in name.lower() for word in words)), None)
+            plausible = role != "share" or (max(column.numbers) <= 1.0 and min(column.numbers) > 0.0)
+            if role and plausible:
+                roles.setdefault(role, name)
+    return roles
+
+
 SLICES: dict[str, tuple[float, ...]] = {
     "A30": (0.25, 0.5, 1.0),
     "A100": (0.125, 0.25, 0.375, 0.5, 1.0),
@@ -40,17 +55,17 @@ def slices_of(name: str) -> tuple[float, ...] | None:
 def terrain_of(info: Mapping[str, Any], costs: Sequence[tuple[Mapping[str, Any], float]], seed: int) -> Terrain:
     space = info["space"]
     columns = {name: _column(name, options, [c[name] for c, _ in costs]) for name, options in space.items()}
-    roles = {role: next((n for n in names if n in columns), None) for role, names in ROLES.items()}
-    known = {name for name in roles.values() if name}
+    specs = info.get("gpu_specs", {})
+    roles = roles_of(columns, specs)
+    known = set(roles.values())
 
     def numbers(role: str, default: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-        column = columns.get(roles[role] or "")
+        column = columns.get(roles.get(role, ""))
         if column is None or column.numbers is None:
             return np.full(len(costs), default)
         return np.array(column.numbers)[column.positions]
 
-    types = columns.get(roles["accelerator"] or "")
-    specs = info.get("gpu_specs", {})
+    types = columns.get(roles.get("accelerator", ""))
     return Terrain(
         knobs=tuple(columns.values()),
         cost=np.array([cost for _, cost in costs], dtype=float),

@@ -11,20 +11,22 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, ndtr
 
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
-from tuner.search.structured.physics import Physics
-from tuner.search.structured.physics_fit import Evidence, Fit, draws, evidence, fit, predicted_channels
-from tuner.search.structured.plain import Process, Setting, kernel, learn
+from tuner.search.structured.physics import PADDING, Physics, Predicted
+from tuner.search.structured.physics_fit import SATURATED, Evidence, Fit, draws, evidence, fit, predicted_channels
+from tuner.search.structured.plain import Process, Setting, learn, matern
 from tuner.search.structured.queue_simulation import FAMILIES, arrivals
 from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
 DRAWS = 24
+FEW = 3
 RESIDUAL_SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)
 RESIDUAL_LENGTH = 0.8
 OWN_SPREAD = 0.04
 TEST_NOISE = 0.04
 UNSTARTED = 1.5
 FULL_TEST = 20_000
+MULTI_START = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,7 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        if value >= HIGH:
-            each = np.log(ndtr(-z) + 1e-12)
-        elif value <= LOW:
+        if value <= LOW:
             each = np.log(ndtr(z) + 1e-12)
         else:
             each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
@@ -59,9 +59,17 @@ class Tested:
     noise: Floats
 
 
+def severity(terrain: Terrain, seen: Observation) -> float:
+    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload."""
+    value = float(np.clip(np.log(max(seen.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH))
+    if seen.throughput_rps < SATURATED * seen.offered_rps:
+        return max(value, 0.5) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
+    return value
+
+
 def tested(terrain: Terrain, observations: Sequence[Observation], *, noise: Floats | None = None) -> Tested:
     served = [seen for seen in observations if seen.outcome == "served"]
-    values = np.array([np.clip(np.log(max(s.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH) for s in served])
+    values = np.array([severity(terrain, seen) for seen in served])
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
     base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
     rows = np.array([seen.row for seen in served], dtype=np.int64)
@@ -82,30 +90,38 @@ class PhysicalBelief:
     inverse: Floats
     scale: float
 
-    def guess(self, rows: Ints, points: Floats) -> Guess:
-        means = self.raw(rows)
+    def guess(self, rows: Ints, points: Floats, *, few: bool = False) -> Guess:
+        """Draws x rows; only the first FEW draws if a rough answer will do."""
+        means = self.raw(rows, few=few)
         spread = np.full(len(rows), np.hypot(self.scale, OWN_SPREAD))
         if len(self.known.rows):
             cross = _residual_kernel(points, self.points, self.scale)
             cross += OWN_SPREAD**2 * (rows[:, None] == self.known.rows)
             gain = cross @ self.inverse
-            means = means + self.unexplained @ gain.T
+            means = means + self.unexplained[: len(means)] @ gain.T
             variance = spread**2 - np.sum(gain * cross, axis=1)
             spread = np.sqrt(np.maximum(variance, 1e-4))
-        return Guess(np.clip(means, LOW, HIGH + 0.5), spread)
+        return Guess(means, spread)
 
-    def raw(self, rows: Ints) -> Floats:
-        """log(latency / limit) by the physics alone: draws x rows."""
+    def raw(self, rows: Ints, *, few: bool = False) -> Floats:
+        """Severity by the physics alone: draws x rows."""
         terrain = self.physics.terrain
         sites = self.physics.sites(rows)
-        means = np.empty((len(self.thetas), len(rows)))
-        for name in dict.fromkeys(self.families):
-            chosen = [k for k, family in enumerate(self.families) if family == name]
+        count = FEW if few else len(self.thetas)
+        means = np.empty((count, len(rows)))
+        for name in dict.fromkeys(self.families[:count]):
+            chosen = [k for k, family in enumerate(self.families[:count]) if family == name]
             found = self.physics.predict(
                 self.thetas[chosen], sites, family=name, offered_rps=terrain.offered_rps[rows], sizes=sites.batch
             )
-            means[chosen] = found.log_tail_ms
-        return np.clip(means - np.log(terrain.limit_ms), LOW, HIGH)
+            means[chosen] = predicted_severity(terrain, found, terrain.offered_rps[rows])
+        return means
+
+
+def predicted_severity(terrain: Terrain, found: Predicted, offered_rps: Floats) -> Floats:
+    """The counterpart of `severity`."""
+    latency = np.clip(found.log_tail_ms - np.log(terrain.limit_ms), LOW, HIGH)
+    return np.asarray(latency + np.clip(np.log(offered_rps) - found.log_capacity_rps, 0.0, 4.0))
 
 
 def believe_physics(
@@ -116,19 +132,30 @@ def believe_physics(
     known = evidence(physics, observations)
     guess = physics.prior.mean[None] if start is None else start[None]
     noise = _noise(physics, known, guess, family)
-    fitted = fit(physics, known, family=family, start=start, noise=noise)
+    fitted = min(
+        (fit(physics, known, family=family, start=begin, noise=noise) for begin in starts(physics, known, start)),
+        key=lambda found: found.loss,
+    )
     weights = family_weights(physics, known, fitted, observations)
     thetas = draws(fitted, DRAWS, terrain.seed)
     families = _allot(weights, len(thetas))
     data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
-    data = Tested(data.rows[-len(known.rows) :], data.values[-len(known.rows) :], data.noise[-len(known.rows) :])
-    explained = _explained(physics, known, thetas, families)
-    unexplained = data.values - np.clip(explained - np.log(terrain.limit_ms), LOW, HIGH) if len(known.rows) else (
-        np.zeros((len(thetas), 0))
-    )
+    latest = slice(len(data.rows) - len(known.rows), None)
+    data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
+    unexplained = data.values - _explained(physics, known, thetas, families)
     points = features[known.rows]
     scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
     return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
+
+
+def starts(physics: Physics, known: Evidence, warm: Floats | None) -> list[Floats]:
+    """Where to begin the fit: as before, and, while little is known, with batches padded or not."""
+    begins = [physics.prior.mean if warm is None else warm]
+    if 0 < len(known.rows) <= MULTI_START:
+        other = begins[0].copy()
+        other[PADDING] = 2.5 if other[PADDING] < 0.0 else -3.0
+        begins.append(other)
+    return begins
 
 
 def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
@@ -150,7 +177,10 @@ def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tupl
     if len(known.rows):
         for name in dict.fromkeys(families):
             chosen = [k for k, family in enumerate(families) if family == name]
-            found[chosen] = predicted_channels(physics, known, thetas[chosen], name)[:, 4]
+            seen = physics.predict(
+                thetas[chosen], known.sites, family=name, offered_rps=known.offered_rps, sizes=known.sizes
+            )
+            found[chosen] = predicted_severity(physics.terrain, seen, known.offered_rps)
     return found
 
 
@@ -206,7 +236,7 @@ def _allot(weights: dict[str, float], count: int) -> tuple[str, ...]:
 
 def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
     setting = Setting(np.full(first.shape[1], RESIDUAL_LENGTH), scale, 0.0)
-    return kernel(first, second, setting) - 0.49 * first[:, [0]] * second[:, 0]
+    return matern(first, second, setting)
 
 
 def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:

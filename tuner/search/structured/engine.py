@@ -30,8 +30,10 @@ PROVEN = 0.97
 WORTHWHILE = 0.012
 MOST_TESTS = 4
 RETEST_WORTH = 0.6
-SHORTLIST = 5_000
+SHORTLIST = 400
+SAMPLE = 20_000
 FAILURES_TOLERATED = 2
+HOPE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class StructuredSearch:
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
         chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
-        return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+        mixed = np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+        return mixed
 
     def recommend(self) -> Choice | None:
         """The cheapest candidate that was tested and is believed to meet the limit."""
@@ -169,15 +172,22 @@ class StructuredSearch:
         out = np.array([row for row in self._spent() | set(pending)], dtype=np.int64)
         rows = rows[~np.isin(rows, out)]
         rows = rows[self.starts(rows) > 0.05] if len(rows) else rows
-        rows = self._shortlist(rows)
+        rows = self._shortlist(rows, chosen)
         return rows, self.feasible(rows) if len(rows) else np.zeros(0)
 
-    def _shortlist(self, rows: Ints) -> Ints:
-        """At most SHORTLIST rows: those that the physics' best guess likes most, and a random tenth."""
+    def _shortlist(self, rows: Ints, chosen: Choice | None) -> Ints:
+        """The rows that a few draws like most, and all that were tested: only these are looked at closely."""
+        if len(rows) > SAMPLE:
+            source = np.random.default_rng([self.terrain.seed, len(self.observations), 1])
+            rows = np.sort(source.choice(rows, SAMPLE, replace=False))
         if len(rows) <= SHORTLIST:
             return rows
-        source = np.random.default_rng([self.terrain.seed, len(self.observations), 1])
-        return np.sort(source.choice(rows, SHORTLIST, replace=False))
+        opinion = self.opinion()
+        chances = [guess.feasible() for guess in self._guesses(rows, opinion, few=True)]
+        rough = np.asarray(sum(w * chance for w, chance in zip(opinion.weights, chances, strict=True)))
+        worth = rough * self._saving(rows, rough, chosen)
+        keep = np.argpartition(-worth, SHORTLIST)[:SHORTLIST]
+        return np.union1d(rows[keep], rows[np.isin(rows, np.array(list(self._tests), dtype=np.int64))])
 
     def _spent(self) -> set[int]:
         """Rows that no further test would change: refused, refuted, or tested often enough."""
@@ -199,12 +209,12 @@ class StructuredSearch:
         if chosen is not None:
             return np.asarray(np.log(cost[chosen.row] / cost[rows]))
         likely = rows[chance >= 0.8 * chance.max()]
-        ceiling = 1.3 * float(cost[likely].min())
-        return np.asarray(np.maximum(np.log(ceiling / cost[rows]), 1e-3))
+        ceiling = 1.3 * float(cost[likely].min()) if chance.max() > HOPE else float(cost[rows].max())
+        return np.asarray(np.maximum(np.log(ceiling / cost[rows]), 0.02))
 
-    def _guesses(self, rows: Ints, opinion: Opinion) -> list[Guess]:
+    def _guesses(self, rows: Ints, opinion: Opinion, *, few: bool = False) -> list[Guess]:
         points = self.features[rows]
-        guesses = [opinion.physical.guess(rows, points)]
+        guesses = [opinion.physical.guess(rows, points, few=few)]
         if opinion.plain is None:
             guesses.append(Guess(np.full((1, len(rows)), 1.0), np.full(len(rows), 1.0)))
         else:
@@ -214,11 +224,10 @@ class StructuredSearch:
         means = np.repeat(alike.means, len(rows), axis=1)
         spread = np.full(len(rows), float(alike.spread[0]))
         data = tested(self.terrain, self.observations)
-        for k, row in enumerate(rows):
-            if int(row) in self._tests:
-                mine = data.rows == row
-                means[:, k] = data.values[mine].mean()
-                spread[k] = 0.12 / np.sqrt(mine.sum())
+        for k in np.flatnonzero(np.isin(rows, data.rows)):
+            mine = data.rows == rows[k]
+            means[:, k] = data.values[mine].mean()
+            spread[k] = 0.12 / np.sqrt(mine.sum())
         guesses.append(Guess(means, spread))
         return guesses
 

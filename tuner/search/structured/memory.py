@@ -19,7 +19,7 @@ def fits_in_memory(terrain: Terrain, observations: Sequence[Observation], rows: 
     """P[enough accelerator memory]: a fixed part plus a part per request of a batch and instance, both learned."""
     specs = terrain.accelerators
     if not specs:
-        return np.ones(len(rows))
+        return _alike(terrain, observations, rows)
     size = np.array([spec.memory_gib or np.inf for spec in specs])
     room = (size[terrain.accelerator] * terrain.share).astype(float)
     load = terrain.batch * terrain.instances
@@ -40,6 +40,20 @@ def fits_in_memory(terrain: Terrain, observations: Sequence[Observation], rows: 
     need = fixed[keep] * kinds[:, [2]] + slope[keep] * kinds[:, [1]]
     chance = _below(need, kinds[:, [0]]) @ weight[keep] / weight[keep].sum()
     return np.asarray(chance[place.ravel()])
+
+
+def _alike(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
+    """Where nothing is known of memory: how often candidates started, weighted by how many knobs they share."""
+    started = np.full(len(rows), 1.9)
+    total = np.full(len(rows), 2.0)
+    for seen in observations:
+        if seen.outcome == "failed":
+            continue
+        apart = sum((knob.positions[rows] != knob.positions[seen.row]).astype(float) for knob in terrain.knobs)
+        weight = np.exp(-1.2 * np.asarray(apart)) * 8.0
+        total += weight
+        started += weight * (seen.outcome == "served")
+    return np.asarray(started / total)
 
 
 def _particles(terrain: Terrain) -> tuple[Floats, Floats, Floats]:

@@ -11,12 +11,15 @@ from scipy.linalg import cho_solve, cholesky
 from tuner.search.structured.observation import Floats, Terrain
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
-SIGNALS = (0.4, 1.0, 2.0)
+SIGNALS = (0.6, 1.2, 2.4)
 NOISES = (0.06, 0.2, 0.5)
 RELEVANCES = (0.3, 2.5)
 MOST_FOR_SETTING = 120
 CATEGORY_DISTANCE = 0.7
 TREND = 0.7
+PRIOR_LEVEL = 0.8
+PRIOR_SLOPE = -0.6
+PRIOR_TESTS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Process:
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         cross = kernel(points, self.points, self.setting)
-        mean = self.level + cross @ self.weights
+        mean = self.level + PRIOR_SLOPE * points[:, 0] + cross @ self.weights
         solved = cho_solve((self.factor, True), cross.T)
         prior = self.setting.signal**2 + TREND**2 * points[:, 0] ** 2
         variance = prior - np.einsum("ij,ji->i", cross, solved)
@@ -72,11 +75,16 @@ def _scaled(numbers: Floats) -> Floats:
 
 def kernel(first: Floats, second: Floats, setting: Setting) -> Floats:
     """Matern 5/2 plus a linear trend in the log cost."""
+    trend = TREND**2 * first[:, [0]] * second[:, 0]
+    return matern(first, second, setting) + trend
+
+
+def matern(first: Floats, second: Floats, setting: Setting) -> Floats:
     left, right = first / setting.lengths, second / setting.lengths
     square = np.sum(left**2, axis=1)[:, None] + np.sum(right**2, axis=1) - 2.0 * left @ right.T
     distance = np.sqrt(5.0 * np.maximum(square, 0.0))
     shape = (1.0 + distance + distance**2 / 3.0) * np.exp(-distance)
-    return np.asarray(setting.signal**2 * shape + TREND**2 * first[:, [0]] * second[:, 0])
+    return np.asarray(setting.signal**2 * shape)
 
 
 def learn(points: Floats, values: Floats, noise: Floats) -> Process:
@@ -84,10 +92,12 @@ def learn(points: Floats, values: Floats, noise: Floats) -> Process:
 
     `noise` (standard deviations) comes on top of the setting's own.
     """
-    level = float(values.mean())
-    chosen = _choose(points[-MOST_FOR_SETTING:], values[-MOST_FOR_SETTING:], noise[-MOST_FOR_SETTING:])
+    falling = values - PRIOR_SLOPE * points[:, 0]
+    level = float((falling.sum() + PRIOR_TESTS * PRIOR_LEVEL) / (len(values) + PRIOR_TESTS))
+    left = falling - level
+    chosen = _choose(points[-MOST_FOR_SETTING:], left[-MOST_FOR_SETTING:], noise[-MOST_FOR_SETTING:])
     factor = _factor(points, noise, chosen)
-    return Process(points, chosen, level, cho_solve((factor, True), values - level), factor)
+    return Process(points, chosen, level, cho_solve((factor, True), left), factor)
 
 
 def _factor(points: Floats, noise: Floats, setting: Setting) -> Floats:
@@ -97,8 +107,7 @@ def _factor(points: Floats, noise: Floats, setting: Setting) -> Floats:
 
 def _evidence(points: Floats, values: Floats, noise: Floats, setting: Setting) -> float:
     factor = _factor(points, noise, setting)
-    off = values - values.mean()
-    fitted = float(off @ cho_solve((factor, True), off, check_finite=False))
+    fitted = float(values @ cho_solve((factor, True), values, check_finite=False))
     shrink = 0.5 * float(np.sum(np.log(setting.lengths) ** 2)) * 0.1 + 0.5 * np.log(setting.signal) ** 2
     return -0.5 * fitted - float(np.sum(np.log(np.diag(factor)))) - shrink
 
