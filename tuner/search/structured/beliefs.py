@@ -27,6 +27,7 @@ TEST_NOISE = 0.04
 UNSTARTED = 1.5
 FULL_TEST = 20_000
 MULTI_START = 12
+REPEATS_BELIEVED = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,19 @@ def tested(terrain: Terrain, observations: Sequence[Observation], *, noise: Floa
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
     base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
     rows = np.array([seen.row for seen in served], dtype=np.int64)
-    return Tested(rows, values, np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0))
+    expected = np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0)
+    return Tested(rows, values, expected * _surprise(rows, values, expected))
+
+
+def _surprise(rows: Ints, values: Floats, expected: Floats) -> float:
+    """By how much repeated tests of the same candidates differ more than expected; at least 1."""
+    square, count = REPEATS_BELIEVED, REPEATS_BELIEVED
+    for row in np.unique(rows):
+        mine = (rows == row) & (values < 0.8)
+        if mine.sum() >= 2:
+            off = (values[mine] - values[mine].mean()) / expected[mine]
+            square, count = square + float(off @ off), count + float(mine.sum() - 1)
+    return float(np.sqrt(max(square / count, 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +150,8 @@ def believe_physics(
         key=lambda found: found.loss,
     )
     weights = family_weights(physics, known, fitted, observations)
-    thetas = draws(fitted, DRAWS, terrain.seed)
+    likely = max(weights, key=lambda name: weights[name])
+    thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
     families = _allot(weights, len(thetas))
     data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
     latest = slice(len(data.rows) - len(known.rows), None)

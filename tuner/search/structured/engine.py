@@ -22,14 +22,17 @@ from tuner.search.structured.physics import physics_of
 from tuner.search.structured.plain import Process, features
 
 MODELS = ("physics", "plain", "structureless")
-MODEL_PRIOR = np.array([0.6, 0.3, 0.1])
+MODEL_PRIOR = np.array([0.65, 0.3, 0.05])
+MOST_SURPRISE = 3.0
+UNSCORED = 2
 TEMPER = 0.6
 FORGET = 0.93
 ACCEPT = 0.90
 PROVEN = 0.97
-WORTHWHILE = 0.012
+WORTHWHILE = 0.015
+PATIENCE = 3.0
 MOST_TESTS = 4
-RETEST_WORTH = 0.6
+RETEST_WORTH = 0.5
 SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
@@ -84,6 +87,8 @@ class StructuredSearch:
         self._opinion: Opinion | None = None
         self._tests: dict[int, int] = {}
         self._failures: dict[int, int] = {}
+        self._leader: int | None = None
+        self._changed = 0
 
     def observe(self, seen: Observation) -> None:
         """Learn from one test. A test that failed for reasons of its own teaches nothing."""
@@ -94,6 +99,9 @@ class StructuredSearch:
             self._failures[seen.row] = self._failures.get(seen.row, 0) + 1
         self.observations.append(seen)
         self._opinion = None
+        chosen = self.recommend()
+        if (None if chosen is None else chosen.row) != self._leader:
+            self._leader, self._changed = None if chosen is None else chosen.row, len(self.observations)
 
     def opinion(self) -> Opinion:
         if self._opinion is None:
@@ -115,10 +123,9 @@ class StructuredSearch:
         return np.asarray(self.meets_limit(rows) * self.starts(rows))
 
     def starts(self, rows: Ints) -> Floats:
-        return np.asarray(
-            fits_in_memory(self.terrain, self.observations, rows)
-            * can_be_scheduled(self.terrain, self.observations, rows)
-        )
+        chance = fits_in_memory(self.terrain, self.observations, rows)
+        chance = chance * can_be_scheduled(self.terrain, self.observations, rows)
+        return np.where(np.isin(rows, np.array(list(self._tests), dtype=np.int64)), 1.0, chance)
 
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
@@ -126,12 +133,22 @@ class StructuredSearch:
         mixed = np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
         return mixed
 
+    def own_chance(self, rows: Ints) -> Floats:
+        """P[meets the limit] by each candidate's own tests alone."""
+        data = tested(self.terrain, self.observations)
+        found = np.zeros(len(rows))
+        for k, row in enumerate(rows):
+            mine = data.rows == row
+            spread = np.hypot(data.noise[mine].mean() / np.sqrt(mine.sum()), 0.02)
+            found[k] = ndtr(-data.values[mine].mean() / spread)
+        return found
+
     def recommend(self) -> Choice | None:
         """The cheapest candidate that was tested and is believed to meet the limit."""
         rows = np.array([row for row in sorted(self._tests) if not self._refuted(row)], dtype=np.int64)
         if not len(rows):
             return None
-        chance = self.feasible(rows)
+        chance = np.minimum(self.feasible(rows), 1.0 - 0.4 * (1.0 - self.own_chance(rows)))
         good = np.flatnonzero(chance >= ACCEPT)
         if not len(good):
             return None
@@ -146,13 +163,17 @@ class StructuredSearch:
             worth = chance * self._saving(rows, chance, chosen)
             worth *= np.where([self._tests.get(int(row), 0) > 0 for row in rows], RETEST_WORTH, 1.0)
             pick = self._pick(rows, worth, chosen)
-            if chosen is None or worth[pick] >= WORTHWHILE:
+            if chosen is None or worth[pick] >= WORTHWHILE * (1.0 + self._stale() / PATIENCE):
                 return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
         if chosen is None:
             return Stop("no candidate is left that could meet the limit")
         if chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
         return Stop(f"no cheaper configuration is plausible: the recommendation holds with {chosen.feasible:.0%}")
+
+    def _stale(self) -> int:
+        """How many tests ago the recommendation last changed."""
+        return len(self.observations) - self._changed
 
     def _pick(self, rows: Ints, worth: Floats, chosen: Choice | None) -> int:
         """Usually the most worthwhile; any cheaper one as often as the structureless model is to be believed."""
@@ -233,12 +254,12 @@ class StructuredSearch:
 
     def _score(self, seen: Observation) -> None:
         """Judge the models by what they said of this test before it was made."""
-        if self._tests.get(seen.row):
+        if self._tests.get(seen.row) or len(self._tests) < UNSCORED:
             return
         data = tested(self.terrain, [seen])
         guesses = self._guesses(np.array([seen.row]), self.opinion())
         found = np.array([guess.log_density(float(data.values[0]), float(data.noise[0])) for guess in guesses])
-        self._scores = FORGET * self._scores + found - found.max()
+        self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)
 
 
 def probability_below(mean: Floats, spread: Floats) -> Floats:
