@@ -11,7 +11,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, ndtr
 
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
-from tuner.search.structured.physics import PADDING, Physics, Predicted
+from tuner.search.structured.physics import COMPUTE_MS, CORE_MS, OVERHEAD_MS, PADDING, Physics, Predicted
 from tuner.search.structured.physics_fit import SATURATED, Evidence, Fit, draws, evidence, fit, predicted_channels
 from tuner.search.structured.plain import Process, Setting, learn, matern
 from tuner.search.structured.queue_simulation import FAMILIES, arrivals
@@ -28,6 +28,7 @@ UNSTARTED = 1.5
 FULL_TEST = 20_000
 MULTI_START = 12
 REPEATS_BELIEVED = 3.0
+POOR_FIT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +146,7 @@ def believe_physics(
     known = evidence(physics, observations)
     guess = physics.prior.mean[None] if start is None else start[None]
     noise = _noise(physics, known, guess, family)
-    fitted = min(
-        (fit(physics, known, family=family, start=begin, noise=noise) for begin in starts(physics, known, start)),
-        key=lambda found: found.loss,
-    )
+    fitted = _best_fit(physics, known, start, family=family, noise=noise)
     weights = family_weights(physics, known, fitted, observations)
     likely = max(weights, key=lambda name: weights[name])
     thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
@@ -162,14 +160,25 @@ def believe_physics(
     return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
 
 
-def starts(physics: Physics, known: Evidence, warm: Floats | None) -> list[Floats]:
-    """Where to begin the fit: as before, and, while little is known, with batches padded or not."""
-    begins = [physics.prior.mean if warm is None else warm]
-    if 0 < len(known.rows) <= MULTI_START:
-        other = begins[0].copy()
-        other[PADDING] = 2.5 if other[PADDING] < 0.0 else -3.0
-        begins.append(other)
-    return begins
+def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family: str, noise: Floats) -> Fit:
+    """From the last fit; while little is known, also from other explanations, if the first leaves much unexplained."""
+    start = physics.prior.mean if warm is None else warm
+    best = fit(physics, known, family=family, start=start, noise=noise)
+    if not 0 < len(known.rows) <= MULTI_START:
+        return best
+    padded = start.copy()
+    padded[PADDING] = 2.5 if start[PADDING] < 0.0 else -3.0
+    others = [padded]
+    if best.loss > POOR_FIT * len(known.rows):
+        others.append(physics.prior.mean)
+        for moved in (CORE_MS, COMPUTE_MS, OVERHEAD_MS):
+            other = physics.prior.mean.copy()
+            other[moved] += 1.5
+            others.append(other)
+    for begin in others:
+        found = fit(physics, known, family=family, start=begin, noise=noise)
+        best = found if found.loss < best.loss else best
+    return best
 
 
 def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
@@ -254,9 +263,19 @@ def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
 
 
 def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance."""
+    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance.
+
+    A second pass trusts outliers less: a hiccup of one deployment says little about its neighbours.
+    """
     if not len(rows):
         return 0.15, np.zeros((0, 0))
+    scale, inverse = _scaled_fit(points, rows, left, noise)
+    own = inverse @ left / np.diag(inverse)  # leave-one-out residuals
+    spread = 1.0 / np.sqrt(np.diag(inverse))
+    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(own) / spread / 1.5)))
+
+
+def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
     own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
     best: tuple[float, float, Floats] | None = None
     for scale in RESIDUAL_SCALES:

@@ -29,14 +29,16 @@ TEMPER = 0.6
 FORGET = 0.93
 ACCEPT = 0.90
 PROVEN = 0.97
-WORTHWHILE = 0.015
-PATIENCE = 3.0
+WORTHWHILE = 0.012
+PATIENCE = 10.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
 SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
 HOPE = 0.25
+CLEARLY_OVER = 1.0
+HOPELESS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,6 @@ class StructuredSearch:
         self._opinion: Opinion | None = None
         self._tests: dict[int, int] = {}
         self._failures: dict[int, int] = {}
-        self._leader: int | None = None
-        self._changed = 0
 
     def observe(self, seen: Observation) -> None:
         """Learn from one test. A test that failed for reasons of its own teaches nothing."""
@@ -99,9 +99,6 @@ class StructuredSearch:
             self._failures[seen.row] = self._failures.get(seen.row, 0) + 1
         self.observations.append(seen)
         self._opinion = None
-        chosen = self.recommend()
-        if (None if chosen is None else chosen.row) != self._leader:
-            self._leader, self._changed = None if chosen is None else chosen.row, len(self.observations)
 
     def opinion(self) -> Opinion:
         if self._opinion is None:
@@ -140,7 +137,7 @@ class StructuredSearch:
         for k, row in enumerate(rows):
             mine = data.rows == row
             spread = np.hypot(data.noise[mine].mean() / np.sqrt(mine.sum()), 0.02)
-            found[k] = ndtr(-data.values[mine].mean() / spread)
+            found[k] = ndtr(-np.median(data.values[mine]) / spread)
         return found
 
     def recommend(self) -> Choice | None:
@@ -163,17 +160,13 @@ class StructuredSearch:
             worth = chance * self._saving(rows, chance, chosen)
             worth *= np.where([self._tests.get(int(row), 0) > 0 for row in rows], RETEST_WORTH, 1.0)
             pick = self._pick(rows, worth, chosen)
-            if chosen is None or worth[pick] >= WORTHWHILE * (1.0 + self._stale() / PATIENCE):
+            if chosen is None or worth[pick] >= WORTHWHILE * (len(self.observations) / PATIENCE) ** 2:
                 return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
         if chosen is None:
             return Stop("no candidate is left that could meet the limit")
         if chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
         return Stop(f"no cheaper configuration is plausible: the recommendation holds with {chosen.feasible:.0%}")
-
-    def _stale(self) -> int:
-        """How many tests ago the recommendation last changed."""
-        return len(self.observations) - self._changed
 
     def _pick(self, rows: Ints, worth: Floats, chosen: Choice | None) -> int:
         """Usually the most worthwhile; any cheaper one as often as the structureless model is to be believed."""
@@ -217,13 +210,12 @@ class StructuredSearch:
         return gone | {row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS}
 
     def _refuted(self, row: int) -> bool:
-        """Its own tests, pooled, say no; or so many tests could not settle it."""
-        mine = [seen for seen in self.observations if seen.row == row and seen.outcome == "served"]
-        data = tested(self.terrain, mine)
-        mean = float(np.mean(data.values))
-        if len(mine) >= 2 and mean > 0.0:
-            return True
-        return mean > 0.35
+        """One test says so clearly, or several together."""
+        data = tested(self.terrain, self.observations)
+        mine = data.values[data.rows == row]
+        if len(mine) < 2:
+            return bool(mine[0] > CLEARLY_OVER)
+        return bool(self.own_chance(np.array([row]))[0] < HOPELESS)
 
     def _saving(self, rows: Ints, chance: Floats, chosen: Choice | None) -> Floats:
         cost = self.terrain.cost
