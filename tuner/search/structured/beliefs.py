@@ -29,6 +29,7 @@ FULL_TEST = 20_000
 MULTI_START = 12
 REPEATS_BELIEVED = 3.0
 POOR_FIT = 3.0
+TEMPERED_TESTS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ def believe_physics(
     unexplained = data.values - _explained(physics, known, thetas, families)
     points = features[known.rows]
     scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
+    kept = _resample(unexplained, inverse)
+    thetas, unexplained, families = thetas[kept], unexplained[kept], tuple(families[k] for k in kept)
     return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
 
 
@@ -179,6 +182,21 @@ def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family:
         found = fit(physics, known, family=family, start=begin, noise=noise)
         best = found if found.loss < best.loss else best
     return best
+
+
+def _resample(unexplained: Floats, inverse: Floats) -> Ints:
+    """Which draws to keep, by how well they explain the tests; the fit itself stays first.
+
+    The likelihood is tempered: with few draws in many dimensions the plain one would leave a single draw.
+    """
+    count, tests = unexplained.shape
+    if not tests:
+        return np.arange(count)
+    misfit = np.einsum("ij,jk,ik->i", unexplained, inverse, unexplained) / max(1.0, tests / TEMPERED_TESTS)
+    weight = np.exp(-0.5 * (misfit - misfit.min()))
+    edges = np.cumsum(weight) / weight.sum()
+    kept = np.searchsorted(edges, (np.arange(count) + 0.5) / count)
+    return np.concatenate([[0], np.minimum(kept[1:], count - 1)])
 
 
 def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
