@@ -18,7 +18,7 @@ from tuner.search.structured.queue_simulation import FAMILIES, arrivals
 from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
-DRAWS = 24
+DRAWS = 32
 FEW = 3
 RESIDUAL_SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)
 RESIDUAL_LENGTH = 0.8
@@ -29,7 +29,7 @@ FULL_TEST = 20_000
 MULTI_START = 12
 REPEATS_BELIEVED = 3.0
 POOR_FIT = 3.0
-TEMPERED_TESTS = 6.0
+TEMPERED_TESTS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
