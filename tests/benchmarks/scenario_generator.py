@@ -115,9 +115,9 @@ def batch_seconds(scenario: Scenario, config: Config, size: int) -> tuple[float,
     kind, share = law["gpu"](config), law["share"](config)
     if kind is None:
         threads = max(1.0, law["threads"](config))
-        return law["launch"], padded * law["flops"] * scale / threads**law["parallel"]
+        return law["launch"], padded * law["flops"] * scale / threads ** law["parallel"]
     tflops, bandwidth, _, _, processors = CATALOGUE[kind]
-    slots = max(1, round(processors * share**law["share_power"]))
+    slots = max(1, round(processors * share ** law["share_power"]))
     waves = math.ceil(padded * law["tiles"] / slots)
     wave_s = law["flops"] * scale * processors / law["tiles"] / (tflops * law["efficiency"][kind])
     traffic_gb = law["weights"] * law["touched"] + padded * law["row_gb"]
@@ -180,8 +180,16 @@ def simulate(
     starts, sizes, ends, device = _through_batches(scenario, config, ready, stall, factor)
     latency = np.repeat(ends, sizes) - np.sort(times)[: sum(sizes)]
     span = ends[-1] - times[0]
-    return dict(latency=latency, sizes=sizes, busy=float(np.sum(np.array(ends) - starts)), device=device,
-                span=span, cpu=float(work.sum()) / span / cores, load=requests / (times[-1] or 1.0), count=requests)
+    return dict(
+        latency=latency,
+        sizes=sizes,
+        busy=float(np.sum(np.array(ends) - starts)),
+        device=device,
+        span=span,
+        cpu=float(work.sum()) / span / cores,
+        load=requests / (times[-1] or 1.0),
+        count=requests,
+    )
 
 
 def _through_cores(times: np.ndarray, work: np.ndarray, cores: int, law: Mapping[str, Any]) -> np.ndarray:
@@ -203,8 +211,10 @@ def _through_batches(
 ) -> tuple[np.ndarray, list[int], list[float], float]:
     law = scenario.law
     cap, delay = law["batch"](config), law["delay"](config)
-    cost = [sum(a * b for a, b in zip(batch_seconds(scenario, config, max(size, 1)), (stall, factor), strict=True))
-            for size in range(cap + 1)]
+    cost = [
+        sum(a * b for a, b in zip(batch_seconds(scenario, config, max(size, 1)), (stall, factor), strict=True))
+        for size in range(cap + 1)
+    ]
     kernel = [batch_seconds(scenario, config, max(size, 1))[1] * factor for size in range(cap + 1)]
     list_ready = ready.tolist()
     count, head, free = len(list_ready), 0, 0.0
@@ -241,9 +251,16 @@ def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, req
     over = float(np.mean(latency > limit))
     batches = len(found["sizes"])
     result: Result = dict(
-        status="ok", offered_rps=found["load"], throughput_rps=min(found["load"], found["count"] / found["span"]),
-        p50_ms=p50, p95_ms=p95, p99_ms=p99, frac_over=over, n_requests=requests,
-        slo_met=p99 <= limit, test_seconds=setup_s + TEST_S,
+        status="ok",
+        offered_rps=found["load"],
+        throughput_rps=min(found["load"], found["count"] / found["span"]),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        frac_over=over,
+        n_requests=requests,
+        slo_met=p99 <= limit,
+        test_seconds=setup_s + TEST_S,
     )
     if scenario.law["telemetry"]:
         config = scenario.configs[index]
@@ -251,7 +268,8 @@ def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, req
             mem_peak_gb=memory_gb(scenario, config) * float(source.normal(1, 0.01)),
             cpu_util=min(1.0, found["cpu"] * float(source.normal(1, 0.02))),
             gpu_util=min(1.0, found["device"] / found["span"]),
-            mean_batch=found["count"] / batches, gpu_ms_per_batch=found["busy"] / batches * 1000.0,
+            mean_batch=found["count"] / batches,
+            gpu_ms_per_batch=found["busy"] / batches * 1000.0,
         )
     return result
 
@@ -259,8 +277,12 @@ def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, req
 def surface_p99(scenario: Scenario, index: int) -> float:
     """A response surface of random waves over the knobs' positions, cheaper points slower on the whole."""
     law, config = scenario.law, scenario.configs[index]
-    point = np.array([list(options).index(config[name]) / max(1, len(options) - 1)
-                      for name, options in scenario.info["space"].items()])
+    point = np.array(
+        [
+            list(options).index(config[name]) / max(1, len(options) - 1)
+            for name, options in scenario.info["space"].items()
+        ]
+    )
     waves = law["amplitudes"] @ np.sin(law["frequencies"][:, : len(point)] @ point * np.pi + law["phases"])
     cost = math.log(scenario.costs[index] / np.median(scenario.costs))
     jitter = np.random.default_rng([scenario.seed, index, 3]).normal(0.0, law["jitter"])
@@ -272,8 +294,18 @@ def surface_test(scenario: Scenario, index: int, source: np.random.Generator) ->
     limit = scenario.info["p99_limit_ms"]
     over = 0.01 * (p99 / limit) ** 4
     load = rate(scenario, scenario.configs[index]) * float(source.normal(1.0, 0.007))
-    return dict(status="ok", offered_rps=load, throughput_rps=load, p50_ms=p99 * 0.4, p95_ms=p99 * 0.8, p99_ms=p99,
-                frac_over=min(1.0, over), n_requests=TEST_REQUESTS, slo_met=p99 <= limit, test_seconds=TEST_S + 40.0)
+    return dict(
+        status="ok",
+        offered_rps=load,
+        throughput_rps=load,
+        p50_ms=p99 * 0.4,
+        p95_ms=p99 * 0.8,
+        p99_ms=p99,
+        frac_over=min(1.0, over),
+        n_requests=TEST_REQUESTS,
+        slo_met=p99 <= limit,
+        test_seconds=TEST_S + 40.0,
+    )
 
 
 def make(seed: int, kind: str | None = None) -> Scenario:
@@ -296,10 +328,21 @@ def _draw(seed: int, kind: str, source: np.random.Generator) -> Scenario | None:
     prices = {name: CATALOGUE[name][3] * float(source.lognormal(0, 0.2)) for name in _types(space)}
     core_price, premium = float(source.choice([0.02, 0.035, 0.05])), float(source.choice([0.0, 0.1, 0.3]))
     costs = np.array([_cost(c, law, prices, core_price=core_price, premium=premium) for c in configs])
-    info = dict(name=f"generated-{seed}-{kind}", space=space, target_rps=1.0, p99_limit_ms=1e9, gpu_price_h=prices,
-                gpu_specs={n: dict(tflops=float(CATALOGUE[n][0]), gbps=float(CATALOGUE[n][1]),
-                                   mem_gb=float(CATALOGUE[n][2])) for n in prices if n != "ZX-9"},
-                cpu_price_h=core_price, share_premium=premium, weights_gb=law["weights"])
+    info = dict(
+        name=f"generated-{seed}-{kind}",
+        space=space,
+        target_rps=1.0,
+        p99_limit_ms=1e9,
+        gpu_price_h=prices,
+        gpu_specs={
+            n: dict(tflops=float(CATALOGUE[n][0]), gbps=float(CATALOGUE[n][1]), mem_gb=float(CATALOGUE[n][2]))
+            for n in prices
+            if n != "ZX-9"
+        },
+        cpu_price_h=core_price,
+        share_premium=premium,
+        weights_gb=law["weights"],
+    )
     scenario = Scenario(info["name"], kind, info, configs, costs, law, seed)
     return _with_target(scenario, source)
 
@@ -317,8 +360,10 @@ def _with_target(scenario: Scenario, source: np.random.Generator) -> Scenario | 
     if startup_failure(scenario, anchor):
         return None
     size = law["batch"](config)
-    carried = min(law["cores"](config) / core_seconds(scenario, config),
-                  max(b / sum(batch_seconds(scenario, config, b)) for b in (1, size)))
+    carried = min(
+        law["cores"](config) / core_seconds(scenario, config),
+        max(b / sum(batch_seconds(scenario, config, b)) for b in (1, size)),
+    )
     load = carried * law["replicas"](config) * source.uniform(0.4, 0.85)
     scenario.info["target_rps"] = float(f"{load:.3g}")
     if not 20 <= load <= 30_000:
@@ -338,8 +383,11 @@ def _types(space: Mapping[str, list[Any]]) -> list[str]:
 def _space(source: np.random.Generator) -> dict[str, list[Any]]:
     names = source.permutation(list(CATALOGUE))[: int(source.integers(3, 7))].tolist()
     style = int(source.integers(0, 3))
-    gpu, share, cpu, batch = [("gpu", "share", "cpu", "batch"), ("gpu_type", "gpu_memory_share", "cpu_cores",
-                              "max_batch_size"), ("device", "fraction", "vcpu", "arg.max-batch")][style]
+    gpu, share, cpu, batch = [
+        ("gpu", "share", "cpu", "batch"),
+        ("gpu_type", "gpu_memory_share", "cpu_cores", "max_batch_size"),
+        ("device", "fraction", "vcpu", "arg.max-batch"),
+    ][style]
     space: dict[str, list[Any]] = {
         gpu: names,
         share: [[0.125, 0.25, 0.375, 0.5, 0.75, 1.0], [0.2, 0.4, 0.6, 0.8, 1.0], [0.25, 0.5, 1.0]][source.integers(3)],
@@ -367,8 +415,12 @@ def _readers(space: Mapping[str, list[Any]], source: np.random.Generator) -> dic
     saved = float(source.uniform(0.6, 1.0))
     delay = next((n for n in names if n.endswith("delay_ms")), None)
     return dict(
-        gpu=lambda c: c[gpu], share=lambda c: c[share], cores=lambda c: c[cpu], batch=lambda c: int(c[batch]),
-        delay=lambda c: c[delay] / 1000.0 if delay else 0.0, replicas=lambda c: c.get("replicas", 1),
+        gpu=lambda c: c[gpu],
+        share=lambda c: c[share],
+        cores=lambda c: c[cpu],
+        batch=lambda c: int(c[batch]),
+        delay=lambda c: c[delay] / 1000.0 if delay else 0.0,
+        replicas=lambda c: c.get("replicas", 1),
         precision=lambda c: speed.get(c.get("variant", "fp32"), 1.0),
         thread_cost=lambda c: helper[c.get("env.PREPROCESS_THREADS", 1)] * (saved if c.get("arg.cache") == "on" else 1),
         threads=lambda c: c[cpu],
@@ -381,31 +433,49 @@ def _law(kind: str, source: np.random.Generator) -> dict[str, Any]:
     weights = float(source.lognormal(math.log(8.0 if kind == "embedding" else 0.3), 0.6))
     return dict(
         flops=heavy * float(source.lognormal(math.log(0.12), 0.7)),
-        tiles=int(source.integers(6, 60)), share_power=float(source.uniform(0.85, 1.1)),
+        tiles=int(source.integers(6, 60)),
+        share_power=float(source.uniform(0.85, 1.1)),
         efficiency={name: float(source.lognormal(0, 0.2)) for name in CATALOGUE},
-        weights=weights, touched=float(source.uniform(0.01, 0.05)) if kind == "embedding" else 1.0,
+        weights=weights,
+        touched=float(source.uniform(0.01, 0.05)) if kind == "embedding" else 1.0,
         row_gb=float(source.lognormal(math.log(0.004 if kind == "embedding" else 0.0004), 0.6)),
-        bandwidth_floor=float(source.choice([0.0, 0.25])), overlap=bool(source.random() < 0.5),
-        throttle=float(source.choice([1.0, 1.08, 1.2])), launch=float(source.lognormal(math.log(0.0012), 0.5)),
+        bandwidth_floor=float(source.choice([0.0, 0.25])),
+        overlap=bool(source.random() < 0.5),
+        throttle=float(source.choice([1.0, 1.08, 1.2])),
+        launch=float(source.lognormal(math.log(0.0012), 0.5)),
         padding=str(source.choice(["none", "power", "full"], p=[0.45, 0.35, 0.2])),
-        core=core_ms / 1000.0 * float(source.lognormal(0, 0.5)), contention=float(source.choice([0.0, 0.005, 0.015])),
-        work_shape=float(source.choice([2.0, 8.0, 40.0])), stall=float(source.choice([0.0, 0.6, 2.0])),
-        pause=float(source.choice([0.0, 0.0, 0.01])), pause_every=float(source.uniform(1.5, 6.0)),
-        context=float(source.uniform(0.3, 1.2)), activation=float(source.lognormal(math.log(0.04), 0.8)),
-        memory_power=float(source.choice([1.0, 1.0, 0.8])), slices=bool(source.random() < 0.5),
-        interference=float(source.choice([0.01, 0.03, 0.06])), telemetry=bool(source.random() < 0.85),
-        setup=float(source.uniform(10, 60)), parallel=0.85,
-        arrivals=ARRIVALS[int(source.integers(0, 5))], variability=float(source.choice([2.0, 5.0])),
-        period=float(source.choice([0.3, 1.0, 5.0])), duty=0.2, height=float(source.choice([1.5, 2.5])),
+        core=core_ms / 1000.0 * float(source.lognormal(0, 0.5)),
+        contention=float(source.choice([0.0, 0.005, 0.015])),
+        work_shape=float(source.choice([2.0, 8.0, 40.0])),
+        stall=float(source.choice([0.0, 0.6, 2.0])),
+        pause=float(source.choice([0.0, 0.0, 0.01])),
+        pause_every=float(source.uniform(1.5, 6.0)),
+        context=float(source.uniform(0.3, 1.2)),
+        activation=float(source.lognormal(math.log(0.04), 0.8)),
+        memory_power=float(source.choice([1.0, 1.0, 0.8])),
+        slices=bool(source.random() < 0.5),
+        interference=float(source.choice([0.01, 0.03, 0.06])),
+        telemetry=bool(source.random() < 0.85),
+        setup=float(source.uniform(10, 60)),
+        parallel=0.85,
+        arrivals=ARRIVALS[int(source.integers(0, 5))],
+        variability=float(source.choice([2.0, 5.0])),
+        period=float(source.choice([0.3, 1.0, 5.0])),
+        duty=0.2,
+        height=float(source.choice([1.5, 2.5])),
         sway=float(source.uniform(0.2, 0.6)),
-        amplitudes=source.normal(0, 0.35, 7), frequencies=source.normal(0, 1.5, (7, 12)),
-        phases=source.uniform(0, 6.3, 7), jitter=float(source.choice([0.0, 0.3])), offset=0.5,
+        amplitudes=source.normal(0, 0.35, 7),
+        frequencies=source.normal(0, 1.5, (7, 12)),
+        phases=source.uniform(0, 6.3, 7),
+        jitter=float(source.choice([0.0, 0.3])),
+        offset=0.5,
         cost_slope=float(source.choice([0.0, 0.5, 1.0])),
     )
 
 
-def _cost(config: Config, law: Mapping[str, Any], prices: Mapping[str, float], *, core_price: float,
-          premium: float) -> float:
+def _cost(
+    config: Config, law: Mapping[str, Any], prices: Mapping[str, float], *, core_price: float, premium: float
+) -> float:
     share = law["share"](config)
     slice_price = prices[law["gpu"](config)] * share * (1.0 + (premium if share < 1.0 else 0.0))
     return float(law["replicas"](config) * (slice_price + core_price * law["cores"](config)))

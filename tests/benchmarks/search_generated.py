@@ -116,8 +116,11 @@ def main() -> None:
             end = rows[-1]
             flags = "".join(c if end[k] else "-" for c, k in (("R", "robust"), ("N", "near"), ("F", "false")))
             hit = next((t + 1 for t, x in enumerate(rows) if x["hit"]), 0)
-            print(f"  {scenario.name:32s} {len(scenario.configs):5d} {scenario.law['arrivals']:8s} seed {seed} {flags}"
-                  f" hit {hit:3d} trials {len(rows):3d} regret {end['regret']:.3f}", flush=True)
+            print(
+                f"  {scenario.name:32s} {len(scenario.configs):5d} {scenario.law['arrivals']:8s} seed {seed} {flags}"
+                f" hit {hit:3d} trials {len(rows):3d} regret {end['regret']:.3f}",
+                flush=True,
+            )
     for kind in sorted({k for k, _ in everything}):
         print(line(kind, [r for k, r in everything if k == kind], a.budget))
     print(line("all", [r for _, r in everything], a.budget))

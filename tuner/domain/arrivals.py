@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import assert_never
 
@@ -20,7 +21,8 @@ def intended_starts_s(profile: LoadProfile) -> tuple[float, ...]:
 
 
 def _constant(rate_rps: float, duration_s: float) -> tuple[float, ...]:
-    count = int(rate_rps * duration_s)
+    # Every k with k / rate < duration; the small number keeps 29.000000000000004 from counting as 30.
+    count = math.ceil(rate_rps * duration_s - 1e-9)
     return tuple(k / rate_rps for k in range(count))
 
 

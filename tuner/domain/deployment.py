@@ -47,7 +47,11 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """The server's own counters since it started; None where the runner cannot see it."""
+    """The server's own counters since it started; None where the runner cannot see it.
+
+    `machine_busy_s` are CPU seconds of everything on the machine that server and load generator share, `at_s` is when
+    all this was read; both count from any origin.
+    """
 
     inference_count: int | None = None
     execution_count: int | None = None
@@ -58,6 +62,8 @@ class Telemetry:
     periods: int | None = None
     memory_peak_bytes: int | None = None
     restarts: int = 0
+    machine_busy_s: float | None = None
+    at_s: float | None = None
 
 
 def telemetry_between(before: Telemetry, after: Telemetry) -> Telemetry:
@@ -79,4 +85,6 @@ def telemetry_between(before: Telemetry, after: Telemetry) -> Telemetry:
         periods=fewer(after.periods, before.periods),
         memory_peak_bytes=after.memory_peak_bytes,
         restarts=after.restarts - before.restarts,
+        machine_busy_s=less(after.machine_busy_s, before.machine_busy_s),
+        at_s=less(after.at_s, before.at_s),
     )

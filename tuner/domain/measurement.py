@@ -11,13 +11,15 @@ from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.histogram import LatencyCounts, count_latencies, nearest_rank
 from tuner.domain.load import LoadRun
-from tuner.domain.slo import PERCENT, Slo, Tally
+from tuner.domain.slo import PERCENT, Slo, Tally, Verdict, judge
 from tuner.domain.statistics import design_effect
 
 SEND_LAG_FLOOR_MS = 5.0
 SEND_LAG_SHARE_OF_LIMIT = 0.1
 GENERATOR_CPU_LIMIT = 0.8
 SENT_SHARE_LIMIT = 0.99
+REQUESTS_BEYOND_PERCENTILE = 10
+OTHERS_CORES_LIMIT = 0.3
 DRIFT_RATIO = 2.0
 DRIFT_SHARE_OF_LIMIT = 0.25
 
@@ -32,11 +34,15 @@ class Doubt(StrEnum):
     SERVER_RESTARTED = "server_restarted"
     FEW_REQUESTS = "few_requests"
     DRIFT = "drift"
+    BUSY_MACHINE = "busy_machine"
 
     @property
     def spoils(self) -> bool:
-        """True where the number says nothing about the server, so that the measurement has to be repeated."""
-        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT)
+        """True where the number says nothing about the server, so that the measurement has to be repeated.
+
+        A busy machine only makes the server look worse than it is: what passes all the same may be believed.
+        """
+        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.BUSY_MACHINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +60,15 @@ class LatencyMs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One window of load on one deployment. `requests` were due in the window; `achieved_rps` were answered well."""
+    """One window of load on one deployment.
+
+    `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
+    counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    """
 
     offered_rps: float
     achieved_rps: float
+    answered_rps: float
     window_s: float
     requests: int
     errors: int
@@ -74,6 +85,15 @@ class Measurement:
     @property
     def error_ratio(self) -> float:
         return self.errors / self.requests
+
+    @property
+    def carried_rps(self) -> float:
+        """What the server was seen to finish per second, by our answers or by its own count, whichever is more.
+
+        A server that is late with everything still works: its answers came after we had given up.
+        """
+        served = self.telemetry.inference_count or 0
+        return max(self.answered_rps, served / self.window_s)
 
     @property
     def spoiled(self) -> bool:
@@ -97,6 +117,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
     return Measurement(
         offered_rps=len(due) / profile.window_s,
         achieved_rps=(len(due) - errors) / profile.window_s,
+        answered_rps=_answered_in_window(run) / profile.window_s,
         window_s=profile.window_s,
         requests=len(due),
         errors=errors,
@@ -110,6 +131,12 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
     )
+
+
+def _answered_in_window(run: LoadRun) -> int:
+    first_s, last_s = run.profile.warmup_s, run.profile.duration_s
+    pairs = zip(run.samples.done_s, run.samples.ok, strict=True)
+    return sum(ok and first_s <= done_s < last_s for done_s, ok in pairs)
 
 
 def tally(slo: Slo, latencies_s: Sequence[float]) -> Tally:
@@ -154,15 +181,43 @@ def _doubts(
     lag_limit_ms = max(SEND_LAG_SHARE_OF_LIMIT * min(limits_ms, default=0.0), SEND_LAG_FLOOR_MS)
     never_sent = sum(math.isinf(sent) for sent in run.samples.sent_s)
     checks = {
-        Doubt.SEND_LAG: lag_ms > lag_limit_ms,
+        Doubt.SEND_LAG: lag_ms > lag_limit_ms and not _fails_without_lag(run, slos),
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
         Doubt.SERVER_RESTARTED: telemetry.restarts > 0,
-        Doubt.FEW_REQUESTS: any(len(latencies_s) * slo.allowed_share < 1.0 for slo in slos),
+        Doubt.FEW_REQUESTS: any(_too_few(len(latencies_s), slo) for slo in slos),
         Doubt.DRIFT: _drifts(latencies_s, min(limits_ms, default=math.inf)),
+        Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
     }
     return [doubt for doubt, present in checks.items() if present]
+
+
+def _fails_without_lag(run: LoadRun, slos: Sequence[Slo]) -> bool:
+    """True where an SLO certainly fails even when requests are timed from their actual send: lag explains nothing."""
+    samples = run.samples
+    served_s = [
+        samples.done_s[k] - samples.sent_s[k] if samples.ok[k] else math.inf
+        for k, start in enumerate(samples.intended_s)
+        if start >= run.profile.warmup_s and math.isfinite(samples.sent_s[k])
+    ]
+    return bool(served_s) and judge(tally(slo, served_s) for slo in slos) is Verdict.FAIL
+
+
+def _too_few(requests: int, slo: Slo) -> bool:
+    """A percentile wants ten requests beyond it (1,000 for a p99), a share of errors one request it could show on."""
+    beyond = REQUESTS_BEYOND_PERCENTILE if slo.indicator in PERCENT else 1
+    # The small number: 1,000 requests times 0.01 must count as ten.
+    return requests * slo.allowed_share < beyond - 1e-9
+
+
+def cores_used_by_others(run: LoadRun, telemetry: Telemetry) -> float:
+    """Cores that neither server nor load generator used while they shared a machine; 0 where nobody could see."""
+    busy_s, server_s, elapsed_s = telemetry.machine_busy_s, telemetry.cpu_s, telemetry.at_s
+    if busy_s is None or server_s is None or not elapsed_s:
+        return 0.0
+    generator_s = run.generator.cpu_ratio * run.profile.duration_s
+    return max(0.0, busy_s - server_s - generator_s) / elapsed_s
 
 
 def _drifts(latencies_s: Sequence[float], limit_ms: float) -> bool:

@@ -110,7 +110,11 @@ def observation_of(terrain: Terrain, row: int, result: Mapping[str, Any]) -> Obs
     outcome = {"ok": "served", "oom": "out_of_memory", "unschedulable": "unschedulable"}.get(result["status"], "failed")
     if outcome != "served":
         return Observation(row=row, outcome=outcome)  # type: ignore[arg-type]
-    through, batch, service = result.get("throughput_rps", 0.0), result.get("mean_batch"), result.get("gpu_ms_per_batch")
+    through, batch, service = (
+        result.get("throughput_rps", 0.0),
+        result.get("mean_batch"),
+        result.get("gpu_ms_per_batch"),
+    )
     busy = result.get("cpu_util")
     kernel = None
     if batch and through and result.get("gpu_util") is not None:

@@ -167,9 +167,7 @@ class Physics:
             noise=read(found.spread, batch),
         )
 
-    def _latency(
-        self, found: QueueTables, *, batch: Floats, core: Floats, gap_ms: Floats
-    ) -> tuple[Floats, Floats]:
+    def _latency(self, found: QueueTables, *, batch: Floats, core: Floats, gap_ms: Floats) -> tuple[Floats, Floats]:
         """Tail percentile and median of the sum of both stages: excesses over the mean add like independent spreads."""
         tail = STATISTICS.index(self.terrain.percentile)
 
@@ -182,6 +180,7 @@ class Physics:
         excess = np.hypot(np.maximum(first, 0.0), np.maximum(second, 0.0))
         median = stage(found.batch, batch, MEDIAN) + stage(found.core, core, MEDIAN)
         return np.maximum(mean + excess, median), median
+
 
 def _roof(compute: Floats, traffic: Floats) -> Floats:
     top, low = np.maximum(compute, traffic), np.minimum(compute, traffic)

@@ -1,0 +1,118 @@
+"""The load generator of real runs: one child process per run, in which locust drives open-loop load."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from load_profiles.child import Child
+from load_profiles.packed_samples import unpack
+from load_profiles.payload_shapes import sent_tensors
+from load_profiles.plan import LoadPlan
+from tuner.domain.arrivals import intended_starts_s
+from tuner.domain.deployment import Deployment
+from tuner.domain.errors import UsageError
+from tuner.domain.load import LoadProfile, LoadRun
+
+START_UP_S = 60.0
+GRACE_S = 15.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadProgress:
+    """How far a run is, for whoever watches: `due` requests in all, `sent` so far; p99 with the warm-up."""
+
+    due: int
+    sent: int
+    errors: int
+    p99_ms: float
+
+
+def ignore_progress(_progress: LoadProgress) -> None:
+    """For runs nobody watches."""
+
+
+class LocustLoadGenerator:
+    """`LoadGenerator` over HTTP (KServe v2, binary tensors), open loop.
+
+    Used in a `with` block it keeps one child ahead: that loads its libraries (over a second) while the next server
+    comes up, and not while a server waits for its load.
+    """
+
+    def __init__(self, on_progress: Callable[[LoadProgress], None] = ignore_progress) -> None:
+        self._on_progress = on_progress
+        self._keeps_ahead = False
+        self._ahead: deque[Child] = deque()
+
+    def __enter__(self) -> Self:
+        self._keeps_ahead = True
+        self._ahead.append(Child())
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._keeps_ahead = False
+        while self._ahead:
+            self._ahead.pop().end()
+
+    def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
+        """Complete before return. Raises UsageError if nothing can be sent, TransientFailure if the child broke."""
+        _refuse_what_cannot_be_sent(deployment, profile)
+        with self._child() as child:
+            run = self._drive(child, deployment, profile)
+        if self._keeps_ahead:
+            self._ahead.append(Child())
+        return run
+
+    def _child(self) -> Child:
+        """One that was started ahead, if it still lives, else a new one."""
+        while self._ahead:
+            child = self._ahead.popleft()
+            if child.alive:
+                return child
+            child.end()
+        return Child()
+
+    def _drive(self, child: Child, deployment: Deployment, profile: LoadProfile) -> LoadRun:
+        intended_s = intended_starts_s(profile)
+        until_s = monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+        child.tell(_plan(child, deployment, profile))
+        for message in child.messages(until_s=until_s):
+            match message:
+                case {"event": "progress", "sent": int(sent), "errors": int(errors), "p99_ms": float(p99_ms)}:
+                    self._on_progress(LoadProgress(due=len(intended_s), sent=sent, errors=errors, p99_ms=p99_ms))
+                case {"event": "started", "notes": str(notes)} if notes:
+                    logger.info("load generator: %s", notes)
+                case _:
+                    pass
+        child.await_exit(until_s=until_s)
+        samples, health = unpack(child.result(), intended_s)
+        return LoadRun(profile=profile, samples=samples, generator=health)
+
+
+def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
+    sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
+    address = urlsplit(deployment.endpoint)
+    if address.scheme != "http" or not address.hostname:
+        raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint="an endpoint is http://HOST:PORT")
+
+
+def _plan(child: Child, deployment: Deployment, profile: LoadProfile) -> LoadPlan:
+    return LoadPlan(
+        endpoint=deployment.endpoint,
+        model_name=deployment.model_name,
+        inputs=deployment.inputs,
+        batched=deployment.batched,
+        profile=profile,
+        cpus=deployment.generator_cpus,
+        result_descriptor=child.result_descriptor,
+    )

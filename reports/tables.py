@@ -1,0 +1,153 @@
+"""The only importer of pandas: trials as one tidy table, a row per load level, units in the column names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from tuner.domain.slo import assess
+from tuner.domain.spec import StudySpec
+from tuner.domain.trial import Confirmation, Failed, Infeasible, Level, Measured, Trial
+
+Value = str | int | float | bool | None
+NUMBERS = {
+    "trial": "Int64",
+    "repeat": "Int64",
+    "replicas": "Int64",
+    "unit_cost_per_hour": "Float64",
+    "total_cost_per_hour": "Float64",
+    "offered_rps": "Float64",
+    "achieved_rps": "Float64",
+    "latency_p50_ms": "Float64",
+    "latency_p90_ms": "Float64",
+    "latency_p95_ms": "Float64",
+    "latency_p99_ms": "Float64",
+    "latency_p99_9_ms": "Float64",
+    "requests": "Int64",
+    "errors": "Int64",
+    "window_s": "Float64",
+    "send_lag_p99_ms": "Float64",
+    "generator_cpu_ratio": "Float64",
+    "deploy_s": "Float64",
+    "load_s": "Float64",
+    "teardown_s": "Float64",
+    "seed": "Int64",
+}
+TEXTS = ("study", "started_at", "purpose", "outcome", "verdict", "doubts", "reason", "currency", "configuration")
+ORDER = (
+    "study",
+    "trial",
+    "started_at",
+    "purpose",
+    "repeat",
+    "outcome",
+    "replicas",
+    "verdict",
+    "unit_cost_per_hour",
+    "total_cost_per_hour",
+    "currency",
+    "offered_rps",
+    "achieved_rps",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p95_ms",
+    "latency_p99_ms",
+    "latency_p99_9_ms",
+    "requests",
+    "errors",
+    "window_s",
+    "doubts",
+    "reason",
+    "send_lag_p99_ms",
+    "generator_cpu_ratio",
+    "deploy_s",
+    "load_s",
+    "teardown_s",
+    "seed",
+    "configuration",
+)
+
+
+def trials_table(spec: StudySpec, trials: Sequence[Trial]) -> pd.DataFrame:
+    """A row per load level, and one for each trial that was never measured; what is not known stays empty.
+
+    Every knob has a column `knob.NAME`; `configuration` holds all of them as JSON. Phases belong to the whole trial and
+    stand on each of its rows. Latencies are infinite where too many requests failed.
+    """
+    knobs = sorted({name for trial in trials for name, _ in trial.configuration.settings})
+    columns = [*ORDER, *(f"knob.{name}" for name in knobs)]
+    frame = pd.DataFrame([row for trial in trials for row in _rows(spec, trial)], columns=columns, dtype=object)
+    return frame.astype(NUMBERS | dict.fromkeys(TEXTS, "string")).infer_objects()
+
+
+def trials_csv(spec: StudySpec, trials: Sequence[Trial]) -> str:
+    """The same table as CSV text: infinite as `inf`, unknown as nothing, one line end everywhere.
+
+    Text that a spreadsheet would take for a formula gets a leading apostrophe.
+    """
+    frame = trials_table(spec, trials)
+    for column in frame.columns:
+        if column not in NUMBERS:
+            frame[column] = frame[column].map(_no_formula, na_action="ignore")
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _rows(spec: StudySpec, trial: Trial) -> list[dict[str, Value]]:
+    shared = _shared(spec, trial)
+    match trial.outcome:
+        case Measured(levels=levels):
+            return [shared | _measured(trial, level) for level in levels] or [shared]
+        case Infeasible(reason=text) | Failed(error=text):
+            return [shared | {"reason": text}]
+
+
+def _shared(spec: StudySpec, trial: Trial) -> dict[str, Value]:
+    knobs: Mapping[str, Value] = {f"knob.{name}": value for name, value in trial.configuration.settings}
+    return {
+        "study": spec.name,
+        "trial": trial.number,
+        "started_at": trial.started_at,
+        "purpose": trial.purpose.kind,
+        "repeat": trial.purpose.repeat if isinstance(trial.purpose, Confirmation) else None,
+        "outcome": trial.outcome.kind,
+        "unit_cost_per_hour": trial.unit_cost_per_hour,
+        "currency": spec.pricing.book.currency,
+        "deploy_s": trial.phases.deploy_s,
+        "load_s": trial.phases.load_s,
+        "teardown_s": trial.phases.teardown_s,
+        "seed": trial.seed,
+        "configuration": json.dumps(trial.configuration.as_dict(), sort_keys=True),
+        **knobs,
+    }
+
+
+def _measured(trial: Trial, level: Level) -> dict[str, Value]:
+    measurement, latency = level.measurement, level.measurement.latency_ms
+    broken = [
+        f"{tally.slo}: {tally.bad} of {tally.requests} ({assess(tally).verdict})" for tally in measurement.tallies
+    ]
+    return {
+        "replicas": level.replicas,
+        "verdict": level.verdict.value,
+        "total_cost_per_hour": level.replicas * trial.unit_cost_per_hour,
+        "offered_rps": measurement.offered_rps,
+        "achieved_rps": measurement.achieved_rps,
+        "latency_p50_ms": latency.p50,
+        "latency_p90_ms": latency.p90,
+        "latency_p95_ms": latency.p95,
+        "latency_p99_ms": latency.p99,
+        "latency_p99_9_ms": latency.p99_9,
+        "requests": measurement.requests,
+        "errors": measurement.errors,
+        "window_s": measurement.window_s,
+        "doubts": " ".join(doubt.value for doubt in measurement.doubts),
+        "reason": "; ".join(broken),
+        "send_lag_p99_ms": measurement.send_lag_p99_ms,
+        "generator_cpu_ratio": measurement.generator_cpu_ratio,
+    }

@@ -1,0 +1,1 @@
+"""Programs that run in the server environment, not in ours."""

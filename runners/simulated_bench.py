@@ -1,0 +1,172 @@
+"""The `simulated` runner: virtual servers, virtual load and a virtual clock that agree on the time."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from runners.queue_simulation import Served, ServicePlan, serve
+from runners.simulated_service import VirtualModel, service_plan
+from tuner.domain.arrivals import intended_starts_s
+from tuner.domain.cost import Footprint
+from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.errors import TransientFailure
+from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Samples
+from tuner.domain.space import Configuration
+
+
+class VirtualClock:
+    """A clock that moves only when someone sleeps."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+@dataclass(slots=True)
+class _Server:
+    """A virtual server that runs: its speed on its node, and its counters so far."""
+
+    plan: ServicePlan
+    telemetry: Telemetry
+
+
+class SimulatedBench:
+    """Runner and load generator in one, since a virtual server has no socket to send to; `clock` is their time.
+
+    What a deployment does follows from its configuration, its id and the profile alone, never from what ran before:
+    every run of load finds the server idle. Nodes differ by the id, requests by id, profile seed and offered load.
+    """
+
+    def __init__(self, *, model: VirtualModel, footprint: Footprint, model_name: str, clock: VirtualClock) -> None:
+        self.clock = clock
+        self._model = model
+        self._footprint = footprint
+        self._model_name = model_name
+        self._servers: dict[str, _Server] = {}
+
+    @contextmanager
+    def deploy(self, configuration: Configuration, *, deployment_id: str) -> Iterator[Deployment]:
+        """Takes `ready_s` of virtual time, `teardown_s` on exit.
+
+        Raises InfeasibleConfiguration where memory does not suffice, UsageError for knobs that nobody simulates.
+        """
+        if deployment_id in self._servers:
+            raise TransientFailure(f"deployment {deployment_id} runs already")
+        self.clock.sleep(self._model.ready_s)
+        plan = service_plan(self._model, self._footprint, configuration)
+        plan = on_node(plan, self._model.node_spread, deployment_id)
+        self._servers[deployment_id] = _Server(plan, _idle(plan))
+        try:
+            yield self._deployment(configuration, deployment_id)
+        finally:
+            del self._servers[deployment_id]
+            self.clock.sleep(self._model.teardown_s)
+
+    def telemetry(self, deployment: Deployment) -> Telemetry:
+        """The counters since the server started; the memory peak is the GPU's where there is one, else the host's."""
+        return self._server(deployment).telemetry
+
+    def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
+        """The profile's arrivals through the queues; takes as much virtual time as the last answer does."""
+        server = self._server(deployment)
+        starts_s = intended_starts_s(profile)
+        source = random.Random(_seed(deployment.deployment_id, str(profile.seed), repr(profile.offered_rps)))
+        served = serve(server.plan, starts_s, source)
+        samples = _seen_by_client(starts_s, served.done_s, profile.timeout_s)
+        took_s = max(profile.duration_s, max(samples.done_s, default=0.0))
+        server.telemetry = _counted(server.telemetry, server.plan, served, took_s)
+        self.clock.sleep(took_s)
+        generator = GeneratorHealth(cpu_ratio=0.0, cpu_ms_per_request=0.0, workers_lost=0)
+        return LoadRun(profile=profile, samples=samples, generator=generator)
+
+    def _server(self, deployment: Deployment) -> _Server:
+        server = self._servers.get(deployment.deployment_id)
+        if server is None:
+            raise TransientFailure(f"deployment {deployment.deployment_id} does not run any more")
+        return server
+
+    def _deployment(self, configuration: Configuration, deployment_id: str) -> Deployment:
+        return Deployment(
+            deployment_id=deployment_id,
+            endpoint=f"simulated:{deployment_id}",
+            model_name=self._model_name,
+            inputs=(),
+            batched=True,
+            configuration=configuration,
+            generator_cpus=(),
+            ready_after_s=self._model.ready_s,
+            facts=(("runner", "simulated: no server was started"),),
+        )
+
+
+def on_node(plan: ServicePlan, spread: float, deployment_id: str) -> ServicePlan:
+    """The same replica on the node that this deployment landed on: CPU and device each a little faster or slower."""
+    if spread == 0.0:
+        return plan
+    source = random.Random(_seed("node", deployment_id))
+    sigma = math.sqrt(math.log1p(spread * spread))
+    cpu_factor = math.exp(source.gauss(0.0, sigma))
+    device_factor = math.exp(source.gauss(0.0, sigma))
+    return replace(
+        plan,
+        item_cpu_s=plan.item_cpu_s * cpu_factor,
+        batch_work_s=tuple(work_s * device_factor for work_s in plan.batch_work_s),
+    )
+
+
+def _seed(*parts: str) -> int:
+    """The same number for the same words in every process, unlike `hash`."""
+    return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest(), "big")
+
+
+def _idle(plan: ServicePlan) -> Telemetry:
+    return Telemetry(
+        inference_count=0,
+        execution_count=0,
+        queue_s=0.0,
+        compute_s=0.0,
+        cpu_s=0.0,
+        memory_peak_bytes=plan.memory_bytes,
+    )
+
+
+def _counted(before: Telemetry, plan: ServicePlan, served: Served, until_s: float) -> Telemetry:
+    """The counters with what the server finished by then: a backlog nobody waits for any more is not in them.
+
+    Queue and compute times are sums over requests, as Triton's are.
+    """
+    batches = [batch for batch in served.batches if batch.end_s <= until_s]
+    finished = sum(batch.size for batch in batches)
+    started_s = math.fsum(batch.start_s * batch.size for batch in batches)
+    queued_s = math.fsum(ready for b in batches for ready in served.ready_s[b.first : b.first + b.size])
+    batch_cpu_s = math.fsum(batch.work_s for batch in batches) if plan.batches_on_cpu else 0.0
+    item_cpu_s = math.fsum(w for w, ready in zip(served.item_work_s, served.ready_s, strict=True) if ready <= until_s)
+    return replace(
+        before,
+        inference_count=(before.inference_count or 0) + finished,
+        execution_count=(before.execution_count or 0) + len(batches),
+        queue_s=(before.queue_s or 0.0) + started_s - queued_s,
+        compute_s=(before.compute_s or 0.0) + math.fsum((b.end_s - b.start_s) * b.size for b in batches),
+        cpu_s=(before.cpu_s or 0.0) + item_cpu_s + batch_cpu_s,
+    )
+
+
+def _seen_by_client(starts_s: tuple[float, ...], done_s: tuple[float, ...], timeout_s: float) -> Samples:
+    """The client sends on time and gives up after the timeout; the server works on without knowing."""
+    ok = tuple(done - start <= timeout_s for start, done in zip(starts_s, done_s, strict=True))
+    return Samples(
+        intended_s=starts_s,
+        sent_s=starts_s,
+        done_s=tuple(min(done, start + timeout_s) for start, done in zip(starts_s, done_s, strict=True)),
+        ok=ok,
+    )

@@ -1,0 +1,229 @@
+"""The command as users and CI jobs meet it: streams, exit codes, and no traceback for anything they did."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.integration.test_kill_and_resume import SIMULATED, study_file
+from tuner import cli
+from tuner.answer import TuneDocument
+
+ROOT = Path(__file__).parents[2]
+
+
+class Result:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def servetune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SERVETUNE_STORAGE", raising=False)
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["servetune", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+        caught = capsys.readouterr()
+        assert "Traceback" not in caught.err + caught.out
+        return Result(int(exit_info.value.code or 0), caught.out, caught.err)
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    return str(study_file(tmp_path, SIMULATED))
+
+
+def changed(path: str, old: str, new: str) -> None:
+    text = Path(path).read_text()
+    assert old in text
+    Path(path).write_text(text.replace(old, new))
+
+
+def test_tune_json_is_one_document_on_stdout_and_progress_is_on_stderr(servetune, study):
+    done = servetune("tune", study, "--json")
+    assert done.code == 0
+    document = json.loads(done.out)
+    jsonschema.validate(document, TuneDocument.model_json_schema())
+    recommendation = document["recommendation"]
+    assert recommendation["verdict"] == "pass"
+    assert recommendation["measurement"]["latency_p99_ms"] <= 100
+    assert recommendation["measurement"]["requests"] > 1000
+    assert recommendation["hourly_cost_usd"] > 0
+    assert document["trials"]["total"] == document["trials"]["confirmations"] + 8
+    assert "trial  1/8" in done.err
+    assert "proof  3/3" in done.err
+
+
+def test_quiet_keeps_the_answer_and_nothing_else(servetune, study):
+    done = servetune("tune", study, "--quiet")
+    assert done.out.startswith("killed: proven")
+    assert done.err == ""
+
+
+def test_a_finished_study_answers_again_at_once_by_file_and_by_name(servetune, study):
+    first = servetune("tune", study, "--json")
+    again = servetune("tune", study, "--json")
+    by_name = servetune("recommend", "killed", "--json")
+    assert json.loads(first.out) == json.loads(again.out) == json.loads(by_name.out)
+    trials = json.loads(first.out)["trials"]["total"]
+    assert f"going on after {trials} trials" in again.err
+    assert servetune("status").out.strip() == "killed"
+    assert servetune("status", "killed").out.count("\ntrial") == trials - 1
+
+
+def test_an_unfinished_study_has_no_proven_answer(servetune, study):
+    servetune("tune", study)
+    changed(study, "trials: 8", "trials: 10")
+    assert servetune("plan", study).code == 0
+    assert servetune("validate", study).out.startswith("killed: valid")
+
+
+def test_nothing_feasible_is_exit_5_with_the_closest_miss(servetune, study):
+    changed(study, "max: 100", "max: 3")
+    done = servetune("tune", study)
+    assert done.code == 5
+    assert "closest" in done.out
+
+
+def test_a_budget_too_small_for_a_proof_is_exit_8_before_anything_starts(servetune, study, tmp_path: Path):
+    changed(study, "wall_time_s: 3000", "wall_time_s: 60")
+    done = servetune("tune", study)
+    assert (done.code, done.out) == (8, "")
+    assert "raise budget.wall_time_s" in done.err
+    assert servetune("plan", study).code == 8
+    assert list(tmp_path.glob("*.db*")) == []
+
+
+def test_a_budget_that_ends_before_the_proof_is_exit_4(servetune, study):
+    changed(study, "wall_time_s: 3000", "wall_time_s: 120")
+    changed(study, "[1, 2, 4]", "[4]")
+    changed(study, "kind: simulated", "kind: simulated\n  options:\n    teardown_s: 60")
+    done = servetune("tune", study)
+    assert done.code == 4
+    assert "unproven" in done.out
+
+
+def test_a_wrong_file_is_exit_2_with_its_place(servetune, study):
+    changed(study, "cpu_cores", "cpu_coers")
+    for command in ("validate", "plan", "tune", "recommend", "status", "report", "prices"):
+        done = servetune(command, study)
+        assert (done.code, done.out) == (2, "")
+        assert "study.yaml:10:3: " in done.err
+        assert "did you mean cpu_cores" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tune",),
+        ("tune", "no-such-study"),
+        ("tune", "no-such-file.yaml"),
+        ("status",),
+        ("nonsense",),
+        ("clean", "--runner", "nonsense"),
+    ],
+)
+def test_what_cannot_be_done_is_exit_2(servetune, arguments):
+    done = servetune(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err
+
+
+def test_looking_at_nothing_makes_no_storage(servetune, study, tmp_path: Path):
+    servetune("recommend", study)
+    servetune("recommend", "killed")
+    servetune("status")
+    assert list(tmp_path.glob("*.db*")) == []
+
+
+def test_a_storage_in_a_folder_that_is_not_there_is_exit_2(servetune, study):
+    done = servetune("tune", study, "--storage", "sqlite:///no/such/folder/x.db")
+    assert done.code == 2
+    assert "folder" in done.err
+
+
+def test_a_changed_study_is_refused_not_mixed(servetune, study):
+    servetune("tune", study, "-q")
+    changed(study, "max: 100", "max: 90")
+    done = servetune("tune", study)
+    assert done.code == 2
+    assert "other content" in done.err
+    assert "slos" in done.err
+
+
+def test_the_report_is_one_file_and_the_same_every_time(servetune, study, tmp_path: Path):
+    servetune("tune", study, "--report", "a.html")
+    done = servetune("report", "killed", "-o", "b.html")
+    assert done.code == 0
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert "killed" in (tmp_path / "a.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
+    done = servetune("report", study, "-o", "no/such/folder/r.html")
+    assert done.code == 2
+    assert "cannot write" in done.err
+
+
+def test_init_writes_a_study_that_tunes_and_never_over_another(servetune, tmp_path: Path):
+    assert servetune("init").code == 0
+    text = (tmp_path / "study.yaml").read_text()
+    assert "apiVersion: servetune/v1" in text
+    assert "\nresource,sku,term," in (tmp_path / "prices.csv").read_text()
+    again = servetune("init")
+    assert again.code == 2
+    assert (tmp_path / "study.yaml").read_text() == text
+
+
+def test_prices_and_schema_print(servetune, study):
+    assert "made up for this test" in servetune("prices", study).out
+    assert json.loads(servetune("schema").out)["properties"]
+
+
+def test_clean_with_nothing_to_clean(servetune, monkeypatch, tmp_path: Path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    done = servetune("clean", "--dry-run")
+    assert done.code == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_path: Path, number: int, code: int):
+    changed(study, "trials: 8", "trials: 12")
+    changed(study, "optimizer: tpe", "optimizer: gp")
+    environment = {**os.environ, "SERVETUNE_STORAGE": f"sqlite:///{tmp_path}/h.db"}
+    command = [sys.executable, "-m", "tuner", "tune", study]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while "trial  2/12" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(0.01)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (code, "")
+    assert "goes on from here" in err
+    done = subprocess.run([*command, "-q"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_stdout_is_no_traceback(study):
+    command = f"{sys.executable} -m tuner schema | true"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

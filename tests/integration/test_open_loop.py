@@ -1,0 +1,148 @@
+"""The hot path alone, in this process, against small servers with known behaviour."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from load_profiles.connections import resolve
+from load_profiles.kserve_http import AnswerCheck, serialise
+from load_profiles.open_loop import TIMED_OUT, ControllerGone, Effort, OpenLoop
+from load_profiles.recording import Recording
+from tests.servers.behaviour import Behaviour, serving
+from tuner.domain.deployment import TensorSpec
+
+PERIOD_S = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    recording: Recording
+    effort: Effort
+
+
+def ran(port: int, *, count: int = 30, floats: int = 4, timeout_s: float = 1.0, max_connections: int = 1000) -> Ran:
+    """100 rps for `count` requests."""
+    recording = Recording(tuple(k * PERIOD_S for k in range(count)))
+    message = serialise(
+        model_name="identity",
+        host="127.0.0.1",
+        specs=[TensorSpec(name="x", datatype="FP32", shape=(1, floats))],
+        tensors=[np.zeros((1, floats), np.float32)],
+    )
+    lifeline, other_end = os.pipe()
+    try:
+        loop = OpenLoop(
+            address=resolve("127.0.0.1", port),
+            messages=[message] * count,
+            recording=recording,
+            refusal=AnswerCheck(),
+            timeout_s=timeout_s,
+            max_connections=max_connections,
+            lifeline=lifeline,
+            spare_time=lambda: None,
+        )
+        return Ran(recording=recording, effort=loop.run())
+    finally:
+        os.close(lifeline)
+        os.close(other_end)
+
+
+def recorded(behaviour: Behaviour, **settings: float) -> Recording:
+    with serving(behaviour) as port:
+        return ran(port, **settings).recording
+
+
+@pytest.mark.parametrize("answer", ["binary", "json", "chunked", "pieces", "close", "early_hints"])
+def test_every_way_to_frame_an_answer_is_understood(answer: str):
+    recording = recorded(Behaviour(answer=answer))
+    assert all(recording.ok), recording.first_error
+    assert recording.errors == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("redirect", "HTTP 302"),
+        ("error_body", "out of memory"),
+        ("short", "before its answer was complete"),
+        ("wrong_size", "not as long as it says"),
+        ("garbage", "not an HTTP answer"),
+        ("two", "two answers"),
+    ],
+)
+def test_what_is_no_result_is_a_failure_and_says_why(answer: str, reason: str):
+    recording = recorded(Behaviour(answer=answer))
+    assert not any(recording.ok)
+    assert reason in recording.first_error
+    assert recording.errors == len(recording)
+
+
+def test_errors_are_counted_one_by_one():
+    recording = recorded(Behaviour(error_every=5))
+    assert recording.errors == 6
+    assert "failed as planned" in recording.first_error
+
+
+def test_a_reset_connection_costs_its_own_request_only():
+    recording = recorded(Behaviour(reset_every=10))
+    assert recording.errors == 3
+    assert "reset" in recording.first_error
+
+
+def test_a_server_that_dies_under_load_leaves_failures_for_the_rest():
+    recording = recorded(Behaviour(die_after=20), count=60)
+    assert 10 <= sum(recording.ok) <= 20
+    assert not any(recording.ok[25:])
+    assert all(map(math.isfinite, recording.sent_s)), "every request was tried"
+
+
+def test_a_server_that_hangs_delays_no_send_and_every_request_fails_at_its_own_time_limit():
+    recording = recorded(Behaviour(hang_after=10), timeout_s=0.4)
+    assert sum(recording.ok) == 10
+    assert recording.first_error == TIMED_OUT
+    hung = range(10, 30)
+    assert all(recording.done_s[k] >= recording.intended_s[k] + 0.4 for k in hung)
+    assert max(recording.sent_s[k] - recording.intended_s[k] for k in hung) < 0.4, "nothing waited for an answer"
+
+
+def test_a_body_larger_than_the_sockets_buffer_arrives_whole():
+    recording = recorded(Behaviour(), floats=1_000_000, count=10)
+    assert all(recording.ok), recording.first_error
+
+
+def test_what_this_machine_cannot_send_counts_as_never_sent():
+    recording = recorded(Behaviour(hang_after=1), max_connections=5, timeout_s=0.5, count=20)
+    never = [k for k in range(20) if math.isinf(recording.sent_s[k])]
+    assert never == list(range(6, 20))
+    assert not any(recording.ok[1:])
+    assert "all 5 connections" in recording.first_error
+
+
+def test_connections_are_kept_and_used_again():
+    with serving(Behaviour(delay_s=0.0)) as port:
+        recording = ran(port, max_connections=20, count=60).recording
+    assert all(recording.ok), recording.first_error
+
+
+def test_the_run_ends_when_the_lifeline_does():
+    recording = Recording((0.0, 60.0))
+    lifeline, other_end = os.pipe()
+    os.close(other_end)
+    loop = OpenLoop(
+        address=resolve("127.0.0.1", 9),
+        messages=[b"", b""],
+        recording=recording,
+        refusal=AnswerCheck(),
+        timeout_s=1.0,
+        max_connections=5,
+        lifeline=lifeline,
+        spare_time=lambda: None,
+    )
+    with pytest.raises(ControllerGone):
+        loop.run()
+    os.close(lifeline)

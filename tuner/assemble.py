@@ -1,0 +1,182 @@
+"""The only module that knows back-ends by name: one plain dict per port, heavy imports inside the factories."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from tuner import __version__
+from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.errors import UsageError
+from tuner.domain.events import Event, LoadAdvanced
+from tuner.domain.recommendation import Conclusion
+from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
+from tuner.domain.trial import Trial
+from tuner.ports import Optimizer
+from tuner.search.problem import SearchProblem
+from tuner.study import Bench
+
+Watch = Callable[[Event], None]
+
+
+def _random(problem: SearchProblem) -> Optimizer:
+    from tuner.search.random_search import RandomSearch
+
+    return RandomSearch(problem)
+
+
+def _grid(problem: SearchProblem) -> Optimizer:
+    from tuner.search.grid import Grid
+
+    return Grid(problem)
+
+
+def _tpe(problem: SearchProblem) -> Optimizer:
+    from tuner.search.optuna_tpe import OptunaTpe
+
+    return OptunaTpe(problem)
+
+
+def _gp(problem: SearchProblem) -> Optimizer:
+    from tuner.search.skopt_gp import SkoptGp
+
+    return SkoptGp(problem)
+
+
+OPTIMIZERS: dict[OptimizerName, Callable[[SearchProblem], Optimizer]] = {
+    "random": _random,
+    "grid": _grid,
+    "tpe": _tpe,
+    "gp": _gp,
+}
+
+
+def make_optimizer(spec: StudySpec) -> Optimizer:
+    return OPTIMIZERS[spec.search.optimizer](search_problem(spec))
+
+
+def search_problem(spec: StudySpec) -> SearchProblem:
+    """What the study asks, as an optimizer needs it."""
+    return SearchProblem(
+        space=spec.space,
+        pricing=spec.pricing,
+        slos=spec.slos,
+        required_rps=spec.required_rps,
+        max_replicas=spec.max_replicas,
+        seed=spec.search.seed,
+    )
+
+
+@contextmanager
+def _simulated(spec: StudySpec, _watch: Watch) -> Iterator[Bench]:
+    from runners.simulated_bench import SimulatedBench, VirtualClock
+    from runners.simulated_service import virtual_model
+
+    bench = SimulatedBench(
+        model=virtual_model(spec.runner.options),
+        footprint=spec.pricing.footprint,
+        model_name=spec.model.name,
+        clock=VirtualClock(),
+    )
+    yield Bench(runner=bench, load=bench, clock=bench.clock, wall_clock=wall_clock_text)
+
+
+@contextmanager
+def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
+    from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator
+    from runners.deployment_registry import default_state_dir
+    from runners.leftovers import reclaim
+    from runners.local_repository import served_model
+    from runners.local_runner import LocalRunner
+    from runners.server_environment import default_cache_dir, server_environment
+
+    clock = SystemClock()
+    reclaim(default_state_dir(), clock)
+    environment = server_environment(default_cache_dir(), logging.getLogger("servetune").warning)
+    runner = LocalRunner(
+        model=served_model(spec.model, environment),
+        environment=environment,
+        footprint=spec.pricing.footprint,
+        study=spec.name,
+        ready_timeout_s=spec.runner.ready_timeout_s,
+        registry=default_state_dir(),
+        clock=clock,
+        inherited=os.environ,
+    )
+
+    def show(seen: LoadProgress) -> None:
+        watch(LoadAdvanced(sent=seen.sent, due=seen.due, errors=seen.errors, p99_ms=seen.p99_ms))
+
+    with LocustLoadGenerator(on_progress=show) as load:
+        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+
+
+BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
+    "local": _local,
+    "simulated": _simulated,
+}
+
+
+def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
+    """Where the study's trials are carried out. Raises UsageError for a runner that is not built yet."""
+    if spec.runner.kind not in BENCHES:
+        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(BENCHES)}")
+    return BENCHES[spec.runner.kind](spec, watch)
+
+
+def render_report(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    """The study as a self-contained HTML page; `conclusion` is None while it runs."""
+    from reports.html_page import page
+    from reports.study_report import Provenance, study_report
+
+    libraries = ("optuna", "scikit-optimize", "locust", "tritonclient")
+    versions = (
+        ("servetune", __version__),
+        ("python", platform.python_version()),
+        *((name, importlib.metadata.version(name)) for name in libraries),
+    )
+    provenance = Provenance(command=f"servetune tune {spec.name}", versions=versions)
+    return page(study_report(spec, history, conclusion, provenance))
+
+
+class Check(Protocol):
+    """One finding of `servetune doctor`."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def needed(self) -> bool: ...
+    @property
+    def detail(self) -> str: ...
+
+
+def check_machine() -> Sequence[Check]:
+    """What this machine can do for the local runner."""
+    from runners.deployment_registry import default_state_dir
+    from runners.machine_checks import check_machine as look
+    from runners.server_environment import default_cache_dir
+
+    return look(default_cache_dir(), default_state_dir())
+
+
+def _clean_local(*, dry_run: bool) -> Sequence[str]:
+    from runners.deployment_registry import default_state_dir
+    from runners.leftovers import leftovers, reclaim
+
+    found = leftovers(default_state_dir()) if dry_run else reclaim(default_state_dir(), SystemClock())
+    return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
+
+
+CLEANERS: dict[str, Callable[..., Sequence[str]]] = {"local": _clean_local}
+
+
+def remove_leftovers(runner: str, *, dry_run: bool) -> Sequence[str]:
+    """End and remove what crashes left, or only list it. Raises CleanupFailed."""
+    return CLEANERS[runner](dry_run=dry_run) or ["nothing was left behind"]

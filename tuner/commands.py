@@ -1,0 +1,206 @@
+"""What each command does, between the files and the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tuner.answer import Answer, answer_text, tune_document
+from tuner.domain.agenda import Finish, estimate, next_step
+from tuner.domain.errors import BudgetRefused, UsageError
+from tuner.domain.recommendation import Conclusion, NoVerdict, Unproven, candidates, evidence_for
+from tuner.domain.spec import StudySpec
+from tuner.domain.trial import Search, Trial
+from tuner.terminal import Progress, trial_line, watching
+
+STUDY_SUFFIXES = (".yaml", ".yml")
+
+
+def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ...]]:
+    """A study by file or by name, with the trials it has so far. Raises SpecError, UsageError."""
+    from tuner.history import open_history, read_study, study_names
+    from tuner.spec_file import load_spec
+
+    if not study.endswith(STUDY_SUFFIXES) and not Path(study).is_file():
+        refuse_missing_storage(storage_url)
+        return read_study(storage_url, study)
+    spec = load_spec(Path(study))
+    known = storage_exists(storage_url) and spec.name in study_names(storage_url)
+    return spec, open_history(storage_url, spec).trials() if known else ()
+
+
+def storage_exists(storage_url: str) -> bool:
+    """False where opening the storage would make an empty file."""
+    prefix = "sqlite:///"
+    return not storage_url.startswith(prefix) or Path(storage_url.removeprefix(prefix)).is_file()
+
+
+def refuse_missing_storage(storage_url: str) -> None:
+    """Raises UsageError where reading would find an empty storage that reading itself had made."""
+    if not storage_exists(storage_url):
+        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
+
+
+def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
+    """Carry the study to its conclusion, from wherever its history stands."""
+    from tuner.assemble import make_optimizer, open_bench
+    from tuner.history import open_history
+    from tuner.lease import coordinating
+    from tuner.study import run_study
+
+    refuse_small_budget(spec)
+    for warning in price_warnings(spec):
+        console.print(Text(warning), soft_wrap=True)
+    progress = Progress(spec, console, verbose=verbose)
+    with coordinating(storage_url, spec.name):
+        history = open_history(storage_url, spec)
+        progress.resume(history.trials())
+        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
+            conclusion = run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
+    return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
+
+
+def refuse_small_budget(spec: StudySpec) -> None:
+    """Raises BudgetRefused where not even one trial and one proof fit."""
+    cost = estimate(spec, ())
+    needed_s = cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
+    if needed_s > spec.budget.wall_time_s:
+        raise BudgetRefused(
+            f"one trial and the proof of a winner take about {needed_s:.0f} s, the budget is "
+            f"{spec.budget.wall_time_s:g} s",
+            hint="raise budget.wall_time_s, or shorten confirm.window_s",
+        )
+
+
+def answer_now(spec: StudySpec, history: Sequence[Trial]) -> Answer:
+    """The answer as the history stands; an unfinished study has an unproven one."""
+    return Answer(spec=spec, history=tuple(history), conclusion=conclusion_now(spec, history))
+
+
+def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
+    step = next_step(spec, history)
+    if isinstance(step, Finish):
+        return step.conclusion
+    best = candidates(history)
+    if not best:
+        return NoVerdict(reason="the study has not finished, and nothing plausible was found yet")
+    return Unproven(evidence=evidence_for(best[0], history), reason="the study has not finished")
+
+
+def render(answer: Answer, *, json: bool) -> str:
+    return tune_document(answer).model_dump_json(indent=2) if json else answer_text(answer)
+
+
+def write_report(answer: Answer, path: Path) -> str:
+    """Write the HTML page whole or not at all. Raises UsageError."""
+    from tuner.assemble import render_report
+
+    finished = isinstance(next_step(answer.spec, answer.history), Finish)
+    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
+
+
+def write_template(path: Path) -> str:
+    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
+    from tuner.prices import default_price_book
+    from tuner.spec_template import study_template
+
+    book = path.with_name("prices.csv")
+    for wanted in (path, book):
+        if wanted.exists():
+            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
+    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+
+
+def _write(path: Path, text: str) -> str:
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    return f"wrote {path}"
+
+
+def describe(spec: StudySpec) -> str:
+    """A valid study in a few lines."""
+    knobs = ", ".join(f"{knob.name} ({len(knob.values)})" for knob in spec.space.knobs)
+    return "\n".join(
+        [
+            f"{spec.name}: valid",
+            f"  knobs   {knobs}: {len(spec.space)} configurations",
+            f"  load    {spec.load.arrivals} {spec.load.target_rps:g} rps, {spec.required_rps:g} with headroom",
+            f"  SLOs    {'; '.join(str(slo) for slo in spec.slos)}",
+            f"  runner  {spec.runner.kind}, optimizer {spec.search.optimizer} with seed {spec.search.seed}",
+        ]
+    )
+
+
+def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
+    """What tuning would do, and take. Raises BudgetRefused."""
+    refuse_small_budget(spec)
+    cost = estimate(spec, history)
+    searched = sum(isinstance(trial.purpose, Search) for trial in history)
+    trials = max(0, spec.budget.trials - searched)
+    proof_s = cost.proof_s(spec.confirm.repeats)
+    room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proof_s)
+    fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
+    unit_costs = [spec.pricing.unit_cost_per_hour(configuration) for configuration in spec.space]
+    currency = spec.pricing.book.currency
+    return "\n".join(
+        [
+            describe(spec),
+            f"  done    {len(history)} trials in {cost.elapsed_s:.0f} s",
+            f"  to do   {fitting} search trials of about {cost.search_trial_s:.0f} s, then "
+            f"{spec.confirm.repeats} proofs of about {cost.confirmation_s:.0f} s: "
+            f"about {(fitting * cost.search_trial_s + proof_s) / 60:.1f} minutes",
+            f"  budget  {spec.budget.trials} trials, {spec.budget.wall_time_s:g} s",
+            f"  prices  {min(unit_costs):.4f} to {max(unit_costs):.4f} {currency} per replica and hour"
+            f" ({spec.pricing.book.term})",
+        ]
+    )
+
+
+def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:
+    lines = [f"trial {trial.number:3d} {trial.purpose.kind:12s} {trial_line(trial, spec)}" for trial in history]
+    return "\n".join([*lines, answer_text(answer_now(spec, history))])
+
+
+def list_studies(storage_url: str) -> str:
+    from tuner.history import study_names
+
+    refuse_missing_storage(storage_url)
+    return "\n".join(study_names(storage_url))
+
+
+def prices_text(spec: StudySpec) -> str:
+    """The study's price book as a table."""
+    from rich.table import Table
+
+    book = spec.pricing.book
+    table = Table("resource", "sku", "term", f"{book.currency} per hour", "as of", "source", box=None)
+    for price in book.prices:
+        marker = "" if price.term == book.term else " (not used)"
+        table.add_row(
+            price.resource,
+            price.sku,
+            price.term + marker,
+            f"{price.price_per_hour:.6g}",
+            price.as_of,
+            price.source,
+        )
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip()
+
+
+def price_warnings(spec: StudySpec) -> tuple[str, ...]:
+    """What a reader of the prices in use should know of their dates."""
+    from tuner.fingerprint import prices_used
+    from tuner.prices import doubtful_dates
+
+    return doubtful_dates(prices_used(spec.pricing, spec.space), today=datetime.now(UTC).date())

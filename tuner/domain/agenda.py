@@ -1,0 +1,140 @@
+"""What a study does next, as a pure function of its history: resume is replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.domain.recommendation import (
+    Candidate,
+    Conclusion,
+    Evidence,
+    NothingFeasible,
+    NoVerdict,
+    Proven,
+    Standing,
+    Unproven,
+    candidates,
+    closest_miss,
+    evidence_for,
+)
+from tuner.domain.space import Configuration
+from tuner.domain.spec import StudySpec
+from tuner.domain.trial import Failed, Measured, Search, Trial
+
+# What a deployment costs beside its load before any was seen: start, readiness, teardown.
+ASSUMED_OVERHEAD_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchNext:
+    """Ask the optimizer for a configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmNext:
+    """Deploy a candidate afresh for the `repeat`-th time (from 0)."""
+
+    candidate: Candidate
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    conclusion: Conclusion
+
+
+Step = SearchNext | ConfirmNext | Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Seconds, from what this study has seen so far."""
+
+    search_trial_s: float
+    confirmation_s: float
+    elapsed_s: float
+
+    def proof_s(self, repeats: int) -> float:
+        return repeats * self.confirmation_s
+
+
+def estimate(spec: StudySpec, history: Sequence[Trial]) -> Estimate:
+    """Time used, and what one more search trial or confirmation is likely to take."""
+    measured = [(t, t.outcome) for t in history if isinstance(t.outcome, Measured)]
+    overheads_s = [
+        trial.phases.elapsed_s - sum(level.measurement.window_s + spec.load.warmup_s for level in outcome.levels)
+        for trial, outcome in measured
+    ]
+    overhead_s = sum(overheads_s) / len(overheads_s) if overheads_s else ASSUMED_OVERHEAD_S
+    return Estimate(
+        search_trial_s=overhead_s + spec.load.warmup_s + spec.load.window_s,
+        confirmation_s=overhead_s + spec.load.warmup_s + spec.confirm.window_s,
+        elapsed_s=sum(trial.phases.elapsed_s for trial in history),
+    )
+
+
+def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> Step:
+    """Search while trials and time for a proof are left, then prove the cheapest candidate, else the next one.
+
+    `exhausted` is the optimizer's reason for having nothing left to propose.
+    """
+    if not search_ended(spec, history, exhausted=exhausted):
+        return SearchNext()
+    stuck: Evidence | None = None
+    for candidate in candidates(history):
+        evidence = evidence_for(candidate, history)
+        match evidence.standing(spec.confirm.repeats):
+            case Standing.PROVEN:
+                return Finish(conclusion=Proven(evidence=evidence))
+            case Standing.OPEN:
+                return _confirm_or_stop(spec, history, evidence, stuck)
+            case Standing.STUCK:
+                stuck = stuck or evidence
+            case Standing.REFUTED:
+                continue
+    if stuck is not None:
+        return Finish(conclusion=Unproven(evidence=stuck, reason="its full test stayed undecided"))
+    return Finish(conclusion=_nothing(history))
+
+
+def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> str:
+    """Why no more search trial is made; empty while there is room for one and for the proof of a winner after it."""
+    if exhausted:
+        return exhausted
+    searched = sum(isinstance(trial.purpose, Search) for trial in history)
+    if any(not isinstance(trial.purpose, Search) for trial in history):
+        return "the proof has begun"
+    if searched >= spec.budget.trials:
+        return f"all {spec.budget.trials} search trials were used"
+    if len(tried(history)) >= len(spec.space):
+        return f"all {len(spec.space)} configurations were tried"
+    cost = estimate(spec, history)
+    needed_s = cost.elapsed_s + cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
+    if needed_s > spec.budget.wall_time_s:
+        return f"the rest of the {spec.budget.wall_time_s:g} s is kept for the proof"
+    return ""
+
+
+def tried(history: Sequence[Trial]) -> frozenset[Configuration]:
+    """The configurations that something was learned about."""
+    return frozenset(trial.configuration for trial in history if not isinstance(trial.outcome, Failed))
+
+
+def _confirm_or_stop(
+    spec: StudySpec, history: Sequence[Trial], evidence: Evidence, stuck: Evidence | None
+) -> ConfirmNext | Finish:
+    cost = estimate(spec, history)
+    if cost.elapsed_s + cost.confirmation_s > spec.budget.wall_time_s:
+        reason = f"the {spec.budget.wall_time_s:g} s of wall time were used up before its proof was complete"
+        return Finish(conclusion=Unproven(evidence=stuck or evidence, reason=reason))
+    return ConfirmNext(candidate=evidence.candidate, repeat=len(evidence.runs))
+
+
+def _nothing(history: Sequence[Trial]) -> NothingFeasible | NoVerdict:
+    told = [trial for trial in history if not isinstance(trial.outcome, Failed)]
+    if not told:
+        return NoVerdict(reason="no trial was measured")
+    refuted = any(isinstance(t.outcome, Measured) and t.outcome.plausible for t in told)
+    reason = "every candidate was refuted by its proof" if refuted else "no configuration tried could meet the SLOs"
+    return NothingFeasible(reason=reason, closest=closest_miss(history))

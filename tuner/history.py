@@ -1,0 +1,176 @@
+"""The history in Optuna's own storage: one Optuna trial per trial, its full value in one versioned JSON attribute.
+
+The door to optuna's storages. `optuna-dashboard` opens what is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import assert_never
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from tuner.domain.errors import UsageError
+from tuner.domain.space import Knob, SearchSpace
+from tuner.domain.spec import StudySpec
+from tuner.domain.trial import Failed, Infeasible, Measured, Trial
+from tuner.fingerprint import differing_part
+from tuner.wire import spec_from_json, spec_to_json, trial_from_json, trial_to_json
+
+TRIAL_ATTRIBUTE = "servetune:trial"
+SPEC_ATTRIBUTE = "servetune:study"
+BUSY_TIMEOUT_S = 30.0
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class OptunaHistory:
+    """The trials of one study. Implements the History port."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace) -> None:
+        self._study = study
+        self._distributions = {knob.name: _distribution(knob) for knob in space.knobs}
+
+    def append(self, trial: Trial) -> None:
+        """One transaction: the trial is on disk with everything it holds, or not at all. Raises UsageError."""
+        with _storage_errors():
+            if trial.number != len(self._study.get_trials(deepcopy=False)):
+                raise UsageError(
+                    f"trial {trial.number} is already in the history of study {self._study.study_name}",
+                    hint="another process tunes the same study; wait for it to end",
+                )
+            self._study.add_trial(self._frozen(trial))
+
+    def trials(self) -> tuple[Trial, ...]:
+        with _storage_errors():
+            return _read_trials(self._study)
+
+    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        state, value = _state_and_value(trial)
+        return optuna.trial.create_trial(
+            state=state,
+            value=value,
+            params=trial.configuration.as_dict(),
+            distributions=self._distributions,
+            user_attrs={
+                "purpose": trial.purpose.kind,
+                "outcome": _in_words(trial),
+                TRIAL_ATTRIBUTE: trial_to_json(trial),
+            },
+        )
+
+
+def open_history(storage_url: str, spec: StudySpec) -> OptunaHistory:
+    """The history of a study, made if absent.
+
+    Raises UsageError if the storage cannot be used, or holds a study of this name with another content.
+    """
+    with _storage_errors():
+        study = optuna.create_study(
+            storage=_storage(storage_url), study_name=spec.name, direction="minimize", load_if_exists=True
+        )
+        known = study.user_attrs.get(SPEC_ATTRIBUTE)
+        if known is None:
+            _refuse_foreign(study)
+        else:
+            _refuse_other_content(spec_from_json(known), spec)
+        study.set_user_attr(SPEC_ATTRIBUTE, spec_to_json(spec))
+    return OptunaHistory(study, spec.space)
+
+
+def read_study(storage_url: str, name: str) -> tuple[StudySpec, tuple[Trial, ...]]:
+    """A study by name, with its trials. Raises UsageError if there is none."""
+    with _storage_errors():
+        known = study_names(storage_url)
+        if name not in known:
+            raise UsageError(
+                f"no study named {name!r} in {storage_url}", hint=f"it holds: {', '.join(known) or 'none'}"
+            )
+        study = optuna.load_study(storage=_storage(storage_url), study_name=name)
+        text = study.user_attrs.get(SPEC_ATTRIBUTE)
+        if text is None:
+            raise UsageError(f"study {name!r} was not written by servetune")
+        return spec_from_json(text), _read_trials(study)
+
+
+def study_names(storage_url: str) -> tuple[str, ...]:
+    with _storage_errors():
+        return tuple(optuna.get_all_study_names(storage=_storage(storage_url)))
+
+
+def _read_trials(study: optuna.Study) -> tuple[Trial, ...]:
+    texts = [frozen.user_attrs.get(TRIAL_ATTRIBUTE) for frozen in study.get_trials(deepcopy=False)]
+    return tuple(trial_from_json(text) for text in texts if text is not None)
+
+
+def _refuse_foreign(study: optuna.Study) -> None:
+    if study.get_trials(deepcopy=False):
+        raise UsageError(
+            f"the storage holds a study {study.study_name!r} that servetune did not write",
+            hint="change metadata.name, or name another --storage",
+        )
+
+
+def _refuse_other_content(known: StudySpec, asked: StudySpec) -> None:
+    if known.fingerprint != asked.fingerprint:
+        part = differing_part(known, asked)
+        raise UsageError(
+            f"study {asked.name!r} is in the storage with other content ({part} differs): its trials do not answer "
+            "this file",
+            hint="change metadata.name to start afresh, or go back to the file of then",
+        )
+
+
+def _storage(storage_url: str) -> RDBStorage:
+    arguments = {"timeout": BUSY_TIMEOUT_S} if storage_url.startswith("sqlite") else {}
+    return RDBStorage(storage_url, engine_kwargs={"connect_args": arguments})
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        first_line = str(error).splitlines()[0]
+        raise UsageError(f"the storage cannot be used: {first_line}", hint="check --storage") from error
+    except optuna.exceptions.StorageInternalError as error:
+        raise UsageError(f"the storage cannot be used: {error}", hint="check --storage and the disk") from error
+
+
+def _distribution(knob: Knob) -> BaseDistribution:
+    if not knob.ordered:
+        return CategoricalDistribution(choices=knob.values)
+    numbers = [value for value in knob.values if not isinstance(value, str)]
+    if all(isinstance(value, int) for value in numbers):
+        return IntDistribution(low=int(min(numbers)), high=int(max(numbers)))
+    return FloatDistribution(low=float(min(numbers)), high=float(max(numbers)))
+
+
+def _state_and_value(trial: Trial) -> tuple[TrialState, float | None]:
+    """The objective shown is money per hour; a trial that met no load level shows what it would have cost anyway."""
+    match trial.outcome:
+        case Measured(levels=levels):
+            return TrialState.COMPLETE, trial.total_cost_per_hour or trial.unit_cost_per_hour * levels[-1].replicas
+        case Infeasible():
+            return TrialState.PRUNED, None
+        case Failed():
+            return TrialState.FAIL, None
+        case _ as unreachable:
+            assert_never(unreachable)
+
+
+def _in_words(trial: Trial) -> str:
+    match trial.outcome:
+        case Measured(levels=levels):
+            return "; ".join(f"{level.replicas} replicas: {level.verdict}" for level in levels)
+        case Infeasible(reason=reason):
+            return f"infeasible: {reason}"
+        case Failed(error=error):
+            return f"failed: {error}"
+        case _ as unreachable:
+            assert_never(unreachable)

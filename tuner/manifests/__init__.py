@@ -1,0 +1,1 @@
+"""Configurations as text and plain dicts: what runners apply and reports export. Pure: no I/O."""
