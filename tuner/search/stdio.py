@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tuner.gpu_catalogue import gpu_type
 from tuner.search.structured.engine import Step, StructuredSearch
 from tuner.search.structured.observation import AcceleratorSpec, KnobColumn, Observation, Terrain
 
@@ -38,18 +39,6 @@ def roles_of(columns: Mapping[str, KnobColumn], types: Collection[str]) -> dict[
             if role and plausible:
                 roles.setdefault(role, name)
     return roles
-
-
-SLICES: dict[str, tuple[float, ...]] = {
-    "A30": (0.25, 0.5, 1.0),
-    "A100": (0.125, 0.25, 0.375, 0.5, 1.0),
-    "H100": (0.125, 0.25, 0.375, 0.5, 1.0),
-    "H200": (0.125, 0.25, 0.375, 0.5, 1.0),
-}
-
-
-def slices_of(name: str) -> tuple[float, ...] | None:
-    return next((shares for prefix, shares in SLICES.items() if name.startswith(prefix)), None)
 
 
 def terrain_of(info: Mapping[str, Any], costs: Sequence[tuple[Mapping[str, Any], float]], seed: int) -> Terrain:
@@ -85,12 +74,14 @@ def terrain_of(info: Mapping[str, Any], costs: Sequence[tuple[Mapping[str, Any],
 
 
 def _spec(name: str, given: Mapping[str, float]) -> AcceleratorSpec:
+    """What the scenario says of a type, and the catalogue where it says nothing."""
+    listed = gpu_type(name)
     return AcceleratorSpec(
         name=name,
-        tflops=given.get("tflops"),
-        bandwidth_gbps=given.get("gbps"),
-        memory_gib=given.get("mem_gb"),
-        slices=slices_of(name),
+        tflops=given.get("tflops", listed.tflops if listed else None),
+        bandwidth_gbps=given.get("gbps", listed.bandwidth_gbps if listed else None),
+        memory_gib=given.get("mem_gb", listed.memory_gib if listed else None),
+        slices=listed.slices if listed else (),
     )
 
 

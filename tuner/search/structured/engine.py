@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +29,18 @@ FORGET = 0.93
 ACCEPT = 0.90
 PROVEN = 0.97
 WORTHWHILE = 0.012
-PATIENCE = 10.0
+PATIENCE = 11.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
 SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
 HOPE = 0.25
+LEAST_START = 0.05
+PENDING_RADIUS = 0.3
+OFTEN_FITTED = 40
+SELDOM_FITTED = 25
+NOTHING: Ints = np.zeros(0, dtype=np.int64)
 CLEARLY_OVER = 1.0
 HOPELESS = 0.1
 
@@ -88,25 +92,34 @@ class StructuredSearch:
         self._family = terrain.family or "poisson"
         self._opinion: Opinion | None = None
         self._tests: dict[int, int] = {}
+        self._refused: set[int] = set()
+        self._data = tested(terrain, ())
         self._failures: dict[int, int] = {}
 
     def observe(self, seen: Observation) -> None:
         """Learn from one test. A test that failed for reasons of its own teaches nothing."""
+        if _fitted_at(len(self.observations)):
+            self.opinion()  # whether or not anybody asked: the next fit starts from this one
         if seen.outcome == "served":
             self._score(seen)
             self._tests[seen.row] = self._tests.get(seen.row, 0) + 1
-        if seen.outcome == "failed":
+        elif seen.outcome == "failed":
             self._failures[seen.row] = self._failures.get(seen.row, 0) + 1
+        else:
+            self._refused |= {seen.row, *seen.also}
         self.observations.append(seen)
         self._opinion = None
+        self._data = tested(self.terrain, self.observations)
 
     def opinion(self) -> Opinion:
+        """What is believed now."""
         if self._opinion is None:
             physical = believe_physics(
                 self._physics, self.observations, self.features, start=self._start, family=self._family
             )
-            self._start = physical.fitted.theta if len(physical.known.rows) else None
-            self._family = physical.families[0]
+            if _fitted_at(len(self.observations)):
+                self._start = physical.fitted.theta if len(physical.known.rows) else None
+                self._family = physical.families[0]
             plain = believe_plain(self.terrain, self.observations, self.features)
             log_weights = np.log(MODEL_PRIOR) + TEMPER * self._scores
             if plain is None:
@@ -132,7 +145,7 @@ class StructuredSearch:
 
     def own_chance(self, rows: Ints) -> Floats:
         """P[meets the limit] by each candidate's own tests alone."""
-        data = tested(self.terrain, self.observations)
+        data = self._data
         found = np.zeros(len(rows))
         for k, row in enumerate(rows):
             mine = data.rows == row
@@ -152,23 +165,52 @@ class StructuredSearch:
         best = min(good, key=lambda k: (self.terrain.cost[rows[k]], -chance[k]))
         return Choice(int(rows[best]), float(chance[best]), self._tests[int(rows[best])])
 
-    def suggest(self, pending: Sequence[int] = ()) -> Step | Stop:
-        """The test with the highest chance-weighted saving; the recommendation's own re-test when none is left."""
+    def suggest(self, blocked: Ints = NOTHING, *, pending: Ints = NOTHING, retests: bool = True) -> Step | Stop:
+        """The test with the highest chance-weighted saving; the recommendation's own re-test when none is left.
+
+        `blocked` rows may not be proposed, `pending` ones are under test: others like them are worth less.
+        """
         chosen = self.recommend()
-        rows, chance = self._contenders(chosen, pending)
+        rows, chance = self._contenders(chosen, blocked, retests=retests)
         if len(rows):
-            worth = chance * self._saving(rows, chance, chosen)
-            worth *= np.where([self._tests.get(int(row), 0) > 0 for row in rows], RETEST_WORTH, 1.0)
-            pick = self._pick(rows, worth, chosen)
-            if chosen is None or worth[pick] >= WORTHWHILE * (len(self.observations) / PATIENCE) ** 2:
+            worth = chance * self._saving(rows, chance, chosen) * self._fresh(rows) * self._unlike(rows, pending)
+            pick = self._pick(rows, worth)
+            if chosen is None or worth[pick] >= WORTHWHILE * (len(self.observations) / PATIENCE) ** 3:
                 return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
         if chosen is None:
-            return Stop("no candidate is left that could meet the limit")
-        if chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
+            return self._anything(blocked)
+        if retests and chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
-        return Stop(f"no cheaper configuration is plausible: the recommendation holds with {chosen.feasible:.0%}")
+        return Stop(f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}")
 
-    def _pick(self, rows: Ints, worth: Floats, chosen: Choice | None) -> int:
+    def _anything(self, blocked: Ints) -> Step | Stop:
+        """Where no candidate is likely to start, the likeliest one is still worth more than none."""
+        left = np.ones(self.terrain.size, dtype=bool)
+        left[blocked] = False
+        left[sorted(self._refused)] = False
+        left[[row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS]] = False
+        rows = self._sample(np.flatnonzero(left))
+        if not len(rows):
+            return Stop("no candidate is left that could meet the limit")
+        chance = self.feasible(rows)
+        best = int(np.argmax(chance + 1e-6 * self.starts(rows)))
+        return Step(int(rows[best]), float(chance[best]), "likeliest to start")
+
+    def _fresh(self, rows: Ints) -> Floats:
+        """Tests again are worth less, and tests of what failed for reasons of its own still less."""
+        again = np.isin(rows, np.array(list(self._tests), dtype=np.int64))
+        failed = np.array([0.5 ** self._failures.get(int(row), 0) for row in rows])
+        return np.where(again, RETEST_WORTH, 1.0) * failed
+
+    def _unlike(self, rows: Ints, pending: Ints) -> Floats:
+        """1 far from everything pending, 0 beside it."""
+        found = np.ones(len(rows))
+        for row in pending:
+            apart = np.sum((self.features[rows] - self.features[row]) ** 2, axis=1)
+            found *= 1.0 - np.exp(-0.5 * apart / PENDING_RADIUS**2)
+        return found
+
+    def _pick(self, rows: Ints, worth: Floats) -> int:
         """Usually the most worthwhile; any cheaper one as often as the structureless model is to be believed."""
         trials = len(self.observations)
         source = np.random.default_rng([self.terrain.seed, trials])
@@ -179,21 +221,26 @@ class StructuredSearch:
                 return int(fresh[source.integers(len(fresh))])
         return int(np.argmax(worth))
 
-    def _contenders(self, chosen: Choice | None, pending: Sequence[int]) -> tuple[Ints, Floats]:
+    def _contenders(self, chosen: Choice | None, blocked: Ints, *, retests: bool) -> tuple[Ints, Floats]:
         """What could still be cheaper than the recommendation, with the chance that it meets the limit."""
         cost = self.terrain.cost
-        rows = np.arange(len(cost)) if chosen is None else np.flatnonzero(cost < cost[chosen.row] * (1.0 - 1e-9))
-        out = np.array([row for row in self._spent() | set(pending)], dtype=np.int64)
-        rows = rows[~np.isin(rows, out)]
-        rows = rows[self.starts(rows) > 0.05] if len(rows) else rows
+        left = np.ones(len(cost), dtype=bool) if chosen is None else cost < cost[chosen.row] * (1.0 - 1e-9)
+        left[blocked] = False
+        left[self._spent(retests=retests)] = False
+        rows = self._sample(np.flatnonzero(left))
+        rows = rows[self.starts(rows) > LEAST_START] if len(rows) else rows
         rows = self._shortlist(rows, chosen)
         return rows, self.feasible(rows) if len(rows) else np.zeros(0)
 
+    def _sample(self, rows: Ints) -> Ints:
+        """Of very many rows, a random part: the whole is never looked at."""
+        if len(rows) <= SAMPLE:
+            return rows
+        source = np.random.default_rng([self.terrain.seed, len(self.observations), 1])
+        return np.sort(source.choice(rows, SAMPLE, replace=False, shuffle=False))
+
     def _shortlist(self, rows: Ints, chosen: Choice | None) -> Ints:
         """The rows that a few draws like most, and all that were tested: only these are looked at closely."""
-        if len(rows) > SAMPLE:
-            source = np.random.default_rng([self.terrain.seed, len(self.observations), 1])
-            rows = np.sort(source.choice(rows, SAMPLE, replace=False))
         if len(rows) <= SHORTLIST:
             return rows
         opinion = self.opinion()
@@ -203,16 +250,16 @@ class StructuredSearch:
         keep = np.argpartition(-worth, SHORTLIST)[:SHORTLIST]
         return np.union1d(rows[keep], rows[np.isin(rows, np.array(list(self._tests), dtype=np.int64))])
 
-    def _spent(self) -> set[int]:
+    def _spent(self, *, retests: bool) -> list[int]:
         """Rows that no further test would change: refused, refuted, or tested often enough."""
-        gone = {seen.row for seen in self.observations if seen.outcome not in ("served", "failed")}
-        gone |= {row for row, count in self._failures.items() if count > FAILURES_TOLERATED}
-        return gone | {row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS}
+        gone = self._refused | {row for row, count in self._failures.items() if count > FAILURES_TOLERATED}
+        if not retests:
+            return sorted(gone | self._tests.keys())
+        return sorted(gone | {row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS})
 
     def _refuted(self, row: int) -> bool:
         """One test says so clearly, or several together."""
-        data = tested(self.terrain, self.observations)
-        mine = data.values[data.rows == row]
+        mine = self._data.values[self._data.rows == row]
         if len(mine) < 2:
             return bool(mine[0] > CLEARLY_OVER)
         return bool(self.own_chance(np.array([row]))[0] < HOPELESS)
@@ -236,7 +283,7 @@ class StructuredSearch:
         alike = structureless(self.terrain, self.observations)
         means = np.repeat(alike.means, len(rows), axis=1)
         spread = np.full(len(rows), float(alike.spread[0]))
-        data = tested(self.terrain, self.observations)
+        data = self._data
         for k in np.flatnonzero(np.isin(rows, data.rows)):
             mine = data.rows == rows[k]
             means[:, k] = data.values[mine].mean()
@@ -246,7 +293,7 @@ class StructuredSearch:
 
     def _score(self, seen: Observation) -> None:
         """Judge the models by what they said of this test before it was made."""
-        if self._tests.get(seen.row) or len(self._tests) < UNSCORED:
+        if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not _fitted_at(len(self.observations)):
             return
         data = tested(self.terrain, [seen])
         guesses = self._guesses(np.array([seen.row]), self.opinion())
@@ -254,5 +301,9 @@ class StructuredSearch:
         self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)
 
 
-def probability_below(mean: Floats, spread: Floats) -> Floats:
-    return np.asarray(ndtr(-mean / spread))
+def _fitted_at(count: int) -> bool:
+    """After which numbers of observations the models are fitted and judged, asked or not.
+
+    A long history is replayed in bounded time, and a resumed search takes the same path as an uninterrupted one.
+    """
+    return count <= OFTEN_FITTED or count % SELDOM_FITTED == 0
