@@ -129,7 +129,7 @@ def _unit_costs(problem: SearchProblem) -> Floats:
     space = problem.space
     priced = [k for k, knob in enumerate(space.knobs) if knob.name in PRICED]
     some = SearchSpace(knobs=tuple(space.knobs[k] if k in priced else _first(space.knobs[k]) for k in range(len(space.knobs))))
-    costs = np.array([problem.unit_cost_per_hour(configuration) for configuration in some])
+    costs = np.array([problem.unit_cost_per_hour(configuration) for configuration in map(some.at, range(len(some)))])
     shape = tuple(len(knob.values) for knob in some.knobs)
     full = tuple(len(knob.values) for knob in space.knobs)
     return np.asarray(np.broadcast_to(costs.reshape(shape), full).ravel())

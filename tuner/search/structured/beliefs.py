@@ -309,7 +309,7 @@ def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tupl
 def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:
     """The plain process over served tests; None before there are two."""
     data = tested(terrain, observations)
-    return learn(features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
+    return learn(data.rows, features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
 
 
 def structureless(terrain: Terrain, observations: Sequence[Observation]) -> Guess:

@@ -278,7 +278,7 @@ class StructuredSearch:
         if opinion.plain is None:
             guesses.append(Guess(np.full((1, len(rows)), 1.0), np.full(len(rows), 1.0)))
         else:
-            mean, spread = opinion.plain.predict(points)
+            mean, spread = opinion.plain.predict(rows, points)
             guesses.append(Guess(mean[None], spread))
         alike = structureless(self.terrain, self.observations)
         means = np.repeat(alike.means, len(rows), axis=1)
