@@ -37,6 +37,7 @@ CATALOGUE: dict[str, tuple[float, float, float, float, int]] = {  # tflops, GB/s
 MIG = {"A30": {0.25, 0.5, 1.0}, "A100-40": {0.125, 0.25, 0.5, 1.0}, "A100-80": {0.125, 0.25, 0.5, 1.0}}
 MIG["H100"] = {0.125, 0.25, 0.5, 1.0}
 KINDS = ("compute", "embedding", "preprocessing", "mixed", "surface")
+SURFACES = ("surface", "lottery", "inverted")  # no server: waves, pure chance, and dearer is slower
 ARRIVALS = ("poisson", "poisson", "gamma", "onoff", "ramps")
 TEST_S = 60.0
 TEST_REQUESTS = 6_000
@@ -77,7 +78,7 @@ class Scenario:
 def truth(scenario: Scenario, index: int) -> float:
     """p99 of long tests with no interference; infinity where it does not start or is overloaded."""
     source = np.random.default_rng([scenario.seed, index, 99])
-    if scenario.kind == "surface":
+    if scenario.kind in SURFACES:
         return surface_p99(scenario, index)
     if startup_failure(scenario, index) or overloaded(scenario, index):
         return math.inf
@@ -238,11 +239,11 @@ def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, req
     setup_s = 20.0 + scenario.law["setup"]
     if source.random() < 0.01:
         return dict(status="error", slo_met=False, test_seconds=setup_s)
-    failure = None if scenario.kind == "surface" else startup_failure(scenario, index)
+    failure = None if scenario.kind in SURFACES else startup_failure(scenario, index)
     if failure:
         return dict(status=failure, slo_met=False, test_seconds=20.0 if failure == "unschedulable" else setup_s)
     factor = float(source.lognormal(0.0, scenario.law["interference"]))
-    if scenario.kind == "surface":
+    if scenario.kind in SURFACES:
         return surface_test(scenario, index, source)
     found = simulate(scenario, index, source, requests=requests, factor=factor)
     limit = scenario.info["p99_limit_ms"]
@@ -314,6 +315,8 @@ def make(seed: int, kind: str | None = None) -> Scenario:
         source = np.random.default_rng([seed, attempt, 20_26])
         chosen = kind or KINDS[int(source.choice(5, p=[0.28, 0.18, 0.24, 0.2, 0.1]))]
         found = _draw(seed, chosen, source)
+        if found is not None and kind == "inverted":
+            return found
         if found is not None and np.sum(found.costs < found.cheapest(1.0)) >= 0.03 * len(found.configs):
             return found
     raise ValueError(f"no solvable scenario for seed {seed}")
@@ -325,6 +328,10 @@ def _draw(seed: int, kind: str, source: np.random.Generator) -> Scenario | None:
     if len(configs) > 5_000:
         return None
     law |= _readers(space, source)
+    if kind == "lottery":
+        law |= dict(amplitudes=np.zeros(7), jitter=1.0, cost_slope=0.0)
+    if kind == "inverted":
+        law |= dict(jitter=0.3, cost_slope=-1.0)
     prices = {name: CATALOGUE[name][3] * float(source.lognormal(0, 0.2)) for name in _types(space)}
     core_price, premium = float(source.choice([0.02, 0.035, 0.05])), float(source.choice([0.0, 0.1, 0.3]))
     costs = np.array([_cost(c, law, prices, core_price=core_price, premium=premium) for c in configs])
@@ -352,7 +359,7 @@ def _with_target(scenario: Scenario, source: np.random.Generator) -> Scenario | 
     order = np.argsort(scenario.costs)
     anchor = int(order[int(len(order) * source.uniform(0.1, 0.6))])
     config, law = scenario.configs[anchor], scenario.law
-    if scenario.kind == "surface":
+    if scenario.kind in SURFACES:
         scenario.info |= dict(target_rps=float(round(source.uniform(100, 2000))), p99_limit_ms=50.0)
         values = np.log([surface_p99(scenario, i) / 50.0 for i in source.integers(0, len(order), 300)])
         law["offset"] -= float(np.quantile(values, source.uniform(0.04, 0.2)))
@@ -428,8 +435,8 @@ def _readers(space: Mapping[str, list[Any]], source: np.random.Generator) -> dic
 
 
 def _law(kind: str, source: np.random.Generator) -> dict[str, Any]:
-    heavy = {"compute": 1.0, "embedding": 0.05, "preprocessing": 0.12, "mixed": 0.4, "surface": 1.0}[kind]
-    core_ms = {"compute": 1.0, "embedding": 1.5, "preprocessing": 9.0, "mixed": 4.0, "surface": 1.0}[kind]
+    heavy = {"compute": 1.0, "embedding": 0.05, "preprocessing": 0.12, "mixed": 0.4}.get(kind, 1.0)
+    core_ms = {"compute": 1.0, "embedding": 1.5, "preprocessing": 9.0, "mixed": 4.0}.get(kind, 1.0)
     weights = float(source.lognormal(math.log(8.0 if kind == "embedding" else 0.3), 0.6))
     return dict(
         flops=heavy * float(source.lognormal(math.log(0.12), 0.7)),

@@ -15,7 +15,7 @@ from tuner.search.structured.beliefs import (
     structureless,
     tested,
 )
-from tuner.search.structured.memory import can_be_scheduled, fits_in_memory
+from tuner.search.structured.memory import can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
 from tuner.search.structured.physics import physics_of
 from tuner.search.structured.plain import Process, features
@@ -29,7 +29,7 @@ FORGET = 0.93
 ACCEPT = 0.90
 PROVEN = 0.97
 WORTHWHILE = 0.012
-PATIENCE = 11.0
+PATIENCE = 13.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
 SHORTLIST = 400
@@ -135,6 +135,7 @@ class StructuredSearch:
     def starts(self, rows: Ints) -> Floats:
         chance = fits_in_memory(self.terrain, self.observations, rows)
         chance = chance * can_be_scheduled(self.terrain, self.observations, rows)
+        chance = chance * starts_like_others(self.terrain, self.observations, rows)
         return np.where(np.isin(rows, np.array(list(self._tests), dtype=np.int64)), 1.0, chance)
 
     def meets_limit(self, rows: Ints) -> Floats:

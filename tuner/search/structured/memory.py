@@ -14,12 +14,15 @@ REFUSAL_KNOWN = 0.97
 SLICES_ENFORCED_PRIOR = 0.5
 ODD_REFUSAL = 0.02
 SLICE_TOLERANCE = 0.03
+PRIOR_STARTS = 2.0
+NEIGHBOUR_WEIGHT = 6.0
+NEIGHBOUR_RADIUS = 0.2
 
 
 def fits_in_memory(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
     """P[enough accelerator memory]: a fixed part plus a part per request of a batch and instance, both learned."""
     if not terrain.accelerators:
-        return _alike(terrain, observations, rows)
+        return np.ones(len(rows))
     fixed, slope, log_weight = _particles(terrain)
     for seen in observations:
         if seen.outcome not in ("served", "out_of_memory"):
@@ -47,18 +50,32 @@ def _demands(terrain: Terrain, rows: Ints) -> tuple[Floats, Floats, Floats]:
     return size[terrain.accelerator[rows]] * terrain.share[rows], terrain.batch[rows] * instances, instances
 
 
-def _alike(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
-    """Where nothing is known of memory: how often candidates started, weighted by how many knobs they share."""
-    started = np.full(len(rows), 1.9)
-    total = np.full(len(rows), 2.0)
+def starts_like_others(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
+    """P[nothing else is in the way]: how often similar candidates started, for refusals that nothing here explains."""
+    unexplained = ("infeasible",) if terrain.accelerators else ("infeasible", "out_of_memory", "unschedulable")
+    if not any(seen.outcome in unexplained for seen in observations):
+        return np.ones(len(rows))
+    started, total = np.full(len(rows), 0.97 * PRIOR_STARTS), np.full(len(rows), PRIOR_STARTS)
+    places = _places(terrain, rows)
     for seen in observations:
-        if seen.outcome == "failed":
-            continue
-        apart = sum((knob.positions[rows] != knob.positions[seen.row]).astype(float) for knob in terrain.knobs)
-        weight = np.exp(-1.2 * np.asarray(apart)) * 8.0
-        total += weight
-        started += weight * (seen.outcome == "served")
+        if seen.outcome != "failed":
+            apart = np.sum((places - _places(terrain, np.array([seen.row]))) ** 2, axis=1)
+            weight = NEIGHBOUR_WEIGHT * np.exp(-0.5 * apart / NEIGHBOUR_RADIUS**2)
+            total += weight
+            started += weight * (seen.outcome not in unexplained)
     return np.asarray(started / total)
+
+
+def _places(terrain: Terrain, rows: Ints) -> Floats:
+    """Rows x coordinates: the position of every knob on [0, 1], or one coordinate a label."""
+    columns = []
+    for knob in terrain.knobs:
+        at = knob.positions[rows]
+        if knob.numbers is None:
+            columns += [0.7 * (at == k) for k in range(len(knob.labels))]
+        else:
+            columns.append(at / max(1, len(knob.labels) - 1))
+    return np.column_stack(columns).astype(float)
 
 
 def _particles(terrain: Terrain) -> tuple[Floats, Floats, Floats]:
@@ -77,7 +94,9 @@ def _below(need: Floats, room: Floats | float) -> Floats:
 
 def can_be_scheduled(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
     """P[the cluster has such a slice]: the catalogue's slices if refusals confirm them, and every refusal seen."""
-    refused = _rows_where(observations, ("unschedulable", "infeasible"))
+    if not terrain.accelerators:
+        return np.ones(len(rows))
+    refused = _rows_where(observations, ("unschedulable",))
     placed = _rows_where(observations, ("served", "out_of_memory"))
     refused_kinds = set(_kinds(terrain, refused).tolist())
     placed_kinds = set(_kinds(terrain, placed).tolist()) - refused_kinds
@@ -99,9 +118,7 @@ def _rows_where(observations: Sequence[Observation], outcomes: tuple[str, ...]) 
 
 
 def _kinds(terrain: Terrain, rows: Ints) -> Ints:
-    """One number per (accelerator type, share); the row itself where there are no accelerators."""
-    if not terrain.accelerators:
-        return rows
+    """One number per (accelerator type, share)."""
     return np.asarray(terrain.accelerator[rows] * 100_000 + np.round(terrain.share[rows] * 10_000).astype(np.int64))
 
 
