@@ -13,7 +13,7 @@ from tuner.domain.errors import UsageError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuType:
-    """One accelerator type. `slices` are the memory shares that hardware partitioning can cut; empty where it cannot."""
+    """One accelerator type. `slices`: the memory shares that hardware partitioning can cut; empty where it cannot."""
 
     name: str
     aliases: tuple[str, ...]

@@ -125,10 +125,12 @@ def _replica_column(replicas: Floats, most: int) -> KnobColumn:
 
 
 def _unit_costs(problem: SearchProblem) -> Floats:
-    """Exact, but priced once per combination of the knobs that money depends on: a million points are not written out."""
+    """Exact, but priced once per combination of the knobs that money depends on."""
     space = problem.space
     priced = [k for k, knob in enumerate(space.knobs) if knob.name in PRICED]
-    some = SearchSpace(knobs=tuple(space.knobs[k] if k in priced else _first(space.knobs[k]) for k in range(len(space.knobs))))
+    some = SearchSpace(
+        knobs=tuple(space.knobs[k] if k in priced else _first(space.knobs[k]) for k in range(len(space.knobs)))
+    )
     costs = np.array([problem.unit_cost_per_hour(configuration) for configuration in map(some.at, range(len(some)))])
     shape = tuple(len(knob.values) for knob in some.knobs)
     full = tuple(len(knob.values) for knob in space.knobs)

@@ -46,10 +46,7 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        if value <= LOW:
-            each = np.log(ndtr(z) + 1e-12)
-        else:
-            each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        each = np.log(ndtr(z) + 1e-12) if value <= LOW else -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
         return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
 
 
@@ -70,7 +67,7 @@ def severity(terrain: Terrain, seen: Observation) -> float:
     return value
 
 
-def tested(terrain: Terrain, observations: Sequence[Observation], *, noise: Floats | None = None) -> Tested:
+def pooled(terrain: Terrain, observations: Sequence[Observation], noise: Floats | None) -> Tested:
     served = [seen for seen in observations if seen.outcome == "served"]
     values = np.array([severity(terrain, seen) for seen in served])
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
@@ -152,7 +149,7 @@ def believe_physics(
     likely = max(weights, key=lambda name: weights[name])
     thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
     families = _allot(weights, len(thetas))
-    data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
+    data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
     latest = slice(len(data.rows) - len(known.rows), None)
     data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
     unexplained = data.values - _explained(physics, known, thetas, families)
@@ -207,10 +204,8 @@ def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
 def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
     if not len(known.rows):
         return np.zeros(0)
-    found = physics.predict(
-        theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes
-    )
-    return np.clip(found.noise[0], 0.0, 0.4)
+    found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
+    return np.asarray(np.clip(found.noise[0], 0.0, 0.4))
 
 
 def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:
@@ -247,7 +242,7 @@ def family_weights(
 
 
 def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
-    """log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
+    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
     served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
     score = 0.0
     for seen in served:
@@ -287,7 +282,7 @@ def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tu
     """
     if not len(rows):
         return 0.15, np.zeros((0, 0))
-    scale, inverse = _scaled_fit(points, rows, left, noise)
+    _scale, inverse = _scaled_fit(points, rows, left, noise)
     own = inverse @ left / np.diag(inverse)  # leave-one-out residuals
     spread = 1.0 / np.sqrt(np.diag(inverse))
     return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(own) / spread / 1.5)))
@@ -295,25 +290,24 @@ def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tu
 
 def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
     own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
-    best: tuple[float, float, Floats] | None = None
+    best = (-np.inf, RESIDUAL_SCALES[0], own)
     for scale in RESIDUAL_SCALES:
         factor = np.asarray(cholesky(_residual_kernel(points, points, scale) + own, lower=True))
         value = -0.5 * float(left @ cho_solve((factor, True), left)) - float(np.sum(np.log(np.diag(factor))))
         value -= 0.5 * (np.log(scale / 0.15) / 0.7) ** 2
-        if best is None or value > best[0]:
+        if value > best[0]:
             best = (value, scale, factor)
-    assert best is not None
     return best[1], np.asarray(cho_solve((best[2], True), np.eye(len(rows))))
 
 
 def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:
     """The plain process over served tests; None before there are two."""
-    data = tested(terrain, observations)
+    data = pooled(terrain, observations, None)
     return learn(data.rows, features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
 
 
 def structureless(terrain: Terrain, observations: Sequence[Observation]) -> Guess:
     """No candidate differs from another in anything but luck: the values seen so far, and a wide one."""
-    values = tested(terrain, observations).values
+    values = pooled(terrain, observations, None).values
     centres = np.concatenate([values, [1.0, 0.0, -1.0]])
     return Guess(centres[:, None], np.array([0.6]))

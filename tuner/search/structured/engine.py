@@ -12,8 +12,8 @@ from tuner.search.structured.beliefs import (
     PhysicalBelief,
     believe_physics,
     believe_plain,
+    pooled,
     structureless,
-    tested,
 )
 from tuner.search.structured.memory import can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
@@ -93,7 +93,7 @@ class StructuredSearch:
         self._opinion: Opinion | None = None
         self._tests: dict[int, int] = {}
         self._refused: set[int] = set()
-        self._data = tested(terrain, ())
+        self._data = pooled(terrain, (), None)
         self._failures: dict[int, int] = {}
 
     def observe(self, seen: Observation) -> None:
@@ -109,7 +109,7 @@ class StructuredSearch:
             self._refused |= {seen.row, *seen.also}
         self.observations.append(seen)
         self._opinion = None
-        self._data = tested(self.terrain, self.observations)
+        self._data = pooled(self.terrain, self.observations, None)
 
     def opinion(self) -> Opinion:
         """What is believed now."""
@@ -141,8 +141,25 @@ class StructuredSearch:
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
         chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
-        mixed = np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
-        return mixed
+        return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+
+    def severity(self, rows: Ints) -> Floats:
+        """5 %, 50 % and 95 % points of log(latency / limit) by the model that is believed most: 3 x rows."""
+        opinion = self.opinion()
+        guess = self._guesses(rows, opinion)[int(np.argmax(opinion.weights))]
+        source = np.random.default_rng([self.terrain.seed, 2])
+        jitter = source.standard_normal((16, 1, 1)) * guess.spread
+        return np.asarray(np.percentile((guess.means + jitter).reshape(-1, len(rows)), (5.0, 50.0, 95.0), axis=0))
+
+    def was_tested(self, row: int) -> bool:
+        return row in self._tests
+
+    def was_refused(self, row: int) -> bool:
+        return row in self._refused
+
+    def tested_share(self) -> float:
+        """The share of all candidates that was deployed."""
+        return len(self._tests.keys() | self._refused) / self.terrain.size
 
     def own_chance(self, rows: Ints) -> Floats:
         """P[meets the limit] by each candidate's own tests alone."""
@@ -182,7 +199,9 @@ class StructuredSearch:
             return self._anything(blocked)
         if retests and chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
-        return Stop(f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}")
+        return Stop(
+            f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}"
+        )
 
     def _anything(self, blocked: Ints) -> Step | Stop:
         """Where no candidate is likely to start, the likeliest one is still worth more than none."""
@@ -201,7 +220,7 @@ class StructuredSearch:
         """Tests again are worth less, and tests of what failed for reasons of its own still less."""
         again = np.isin(rows, np.array(list(self._tests), dtype=np.int64))
         failed = np.array([0.5 ** self._failures.get(int(row), 0) for row in rows])
-        return np.where(again, RETEST_WORTH, 1.0) * failed
+        return np.asarray(np.where(again, RETEST_WORTH, 1.0) * failed)
 
     def _unlike(self, rows: Ints, pending: Ints) -> Floats:
         """1 far from everything pending, 0 beside it."""
@@ -296,7 +315,7 @@ class StructuredSearch:
         """Judge the models by what they said of this test before it was made."""
         if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not _fitted_at(len(self.observations)):
             return
-        data = tested(self.terrain, [seen])
+        data = pooled(self.terrain, [seen], None)
         guesses = self._guesses(np.array([seen.row]), self.opinion())
         found = np.array([guess.log_density(float(data.values[0]), float(data.noise[0])) for guess in guesses])
         self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)

@@ -81,7 +81,7 @@ def _numbers(values: Sequence[float | None]) -> Floats:
 
 
 def channels_of(predicted: Predicted) -> Floats:
-    """draws x channels x sites, in the order of CHANNELS."""
+    """Draws x channels x sites, in the order of CHANNELS."""
     return np.stack(
         [
             predicted.log_core_ms,

@@ -118,7 +118,7 @@ def _choose(rows: Ints, points: Floats, values: Floats, noise: Floats) -> Settin
         factor = _factor(rows, points, noise, setting)
         fitted = float(values @ cho_solve((factor, True), values, check_finite=False))
         shrink = 0.05 * float(np.sum(np.log(setting.lengths) ** 2)) + 0.5 * np.log(setting.signal) ** 2
-        return -0.5 * fitted - float(np.sum(np.log(np.diag(factor)))) - shrink
+        return float(-0.5 * fitted - np.sum(np.log(np.diag(factor))) - shrink)
 
     grid = [Setting(np.full(width, length), signal, own) for length, signal, own in product(LENGTHS, SIGNALS, OWN)]
     reached, best = max(((evidence(setting), k) for k, setting in enumerate(grid)), key=lambda pair: pair[0])

@@ -110,5 +110,5 @@ def core_stage(times: Floats, *, cores: int, service: float, spread: Floats) -> 
 
 def _statistics(waits: NDArray[np.float32] | Floats, mean_batch: Floats) -> Floats:
     percentiles = np.percentile(waits, PERCENTS, axis=1).T
-    mean = np.mean(waits, axis=1, dtype=np.float64)[:, None]
-    return np.concatenate([percentiles, mean, mean_batch[:, None]], axis=1)
+    mean = np.asarray(np.mean(waits, axis=1, dtype=np.float64))
+    return np.concatenate([percentiles, mean[:, None], mean_batch[:, None]], axis=1)
