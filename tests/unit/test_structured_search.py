@@ -93,8 +93,8 @@ class TestQueues:
         assert found[0, 3] == pytest.approx(4.0)
 
     def test_one_core_is_the_textbook_queue_too(self):
-        times = arrivals(FAMILIES[0], 200_000, seed=2)
-        found = core_stage(times, cores=1, service=0.5, spread=np.ones(200_000))
+        times = arrivals(FAMILIES[0], 100_000, seed=2)
+        found = core_stage(times, cores=1, service=np.full(1, 0.5), spread=np.ones(len(times)))
         assert found[0, 5] == pytest.approx(0.75, rel=0.03)
 
     def test_the_shipped_tables_are_what_the_simulation_gives(self):

@@ -20,7 +20,7 @@ from tuner.search.structured.queue_tables import FAMILY_NAMES
 LOW, HIGH = -3.0, 2.0
 DRAWS = 32
 FEW = 3
-RESIDUAL_SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)
+RESIDUAL_SCALES = (0.08, 0.15, 0.3, 0.6, 1.0)
 RESIDUAL_LENGTH = 0.8
 OWN_SPREAD = 0.04
 TEST_NOISE = 0.04

@@ -37,7 +37,7 @@ def core_table(family: ArrivalFamily, *, requests: int, seed: int) -> Floats:
     times = arrivals(family, requests, seed)
     sigma = np.sqrt(np.log1p(WORK_SPREAD**2))
     spread = np.random.default_rng(seed + 1).lognormal(-0.5 * sigma**2, sigma, requests)
-    rows = [[core_stage(times, cores=int(n), service=rho * n, spread=spread)[0] for rho in LOADS] for n in CORES]
+    rows = [core_stage(times, cores=int(n), service=LOADS * n, spread=spread) for n in CORES]
     return np.log(np.maximum(np.array(rows), 1e-6))
 
 
