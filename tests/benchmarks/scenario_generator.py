@@ -40,8 +40,8 @@ KINDS = ("compute", "embedding", "preprocessing", "mixed", "surface")
 SURFACES = ("surface", "lottery", "inverted")  # no server: waves, pure chance, and dearer is slower
 ARRIVALS = ("poisson", "poisson", "gamma", "onoff", "ramps")
 TEST_S = 60.0
-TEST_REQUESTS = 6_000
-TRUTH_REQUESTS = 24_000
+TEST_REQUESTS = 20_000
+TRUTH_REQUESTS = 50_000
 
 
 @dataclass

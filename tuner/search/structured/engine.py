@@ -36,6 +36,7 @@ SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
 HOPE = 0.25
+FINALIST_EDGES = (-0.8, -0.25)
 LEAST_START = 0.05
 PENDING_RADIUS = 0.3
 OFTEN_FITTED = 40
@@ -197,11 +198,17 @@ class StructuredSearch:
                 return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
         if chosen is None:
             return self._anything(blocked)
-        if retests and chosen.feasible < PROVEN and chosen.tests < MOST_TESTS:
+        unproven = chosen.feasible < PROVEN and chosen.tests < MOST_TESTS
+        if retests and (unproven or chosen.tests < self._tests_owed(chosen.row)):
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
         return Stop(
             f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}"
         )
+
+    def _tests_owed(self, row: int) -> int:
+        """A finalist is tested afresh, the oftener the nearer it is to the limit: one good test may be luck."""
+        value = float(np.median(self._data.values[self._data.rows == row]))
+        return 1 + sum(value > edge for edge in FINALIST_EDGES)
 
     def _anything(self, blocked: Ints) -> Step | Stop:
         """Where no candidate is likely to start, the likeliest one is still worth more than none."""
