@@ -13,6 +13,7 @@ from tuner.domain.errors import InfeasibleConfiguration
 from tuner.domain.histogram import nearest_rank
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import tally
+from tuner.domain.slo import Tally
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 
@@ -58,13 +59,19 @@ def _latencies_s(
     plan = service_plan(model, spec.pricing.footprint, configuration)
     starts_s = intended_starts_s(profile)
     done_s = serve(plan, starts_s, random.Random(profile.seed)).done_s
-    pairs = ((start, done - start) for start, done in zip(starts_s, done_s, strict=True) if start >= profile.warmup_s)
-    return [late_s if late_s <= profile.timeout_s else math.inf for _, late_s in pairs]
+    due = zip(starts_s, done_s, strict=True)
+    latencies_s = [done - start for start, done in due if start >= profile.warmup_s]
+    return [late_s if late_s <= profile.timeout_s else math.inf for late_s in latencies_s]
 
 
 def _miss(spec: StudySpec, latencies_s: Sequence[float]) -> float:
     """The worst SLO's observed value over its limit; infinite where nothing is served."""
     if not latencies_s:
         return math.inf
-    tallies = [tally(slo, latencies_s) for slo in spec.slos]
-    return max(t.observed / t.slo.max if t.slo.max > 0 else math.inf * t.observed for t in tallies)
+    return max(_miss_one(tally(slo, latencies_s)) for slo in spec.slos)
+
+
+def _miss_one(found: Tally) -> float:
+    if found.slo.max > 0:
+        return found.observed / found.slo.max
+    return math.inf if found.observed > 0 else 0.0

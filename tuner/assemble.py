@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.errors import UsageError
@@ -116,6 +117,32 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
+def _local_preflight(spec: StudySpec) -> None:
+    from runners.local_preflight import refuse_impossible
+
+    refuse_impossible(spec.space, spec.pricing.footprint)
+
+
+def _simulated_preflight(spec: StudySpec) -> None:
+    from runners.simulated_service import refuse_unknown_knobs, virtual_model
+
+    virtual_model(spec.runner.options)
+    refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
+
+
+PREFLIGHTS: dict[RunnerKind, Callable[[StudySpec], None]] = {
+    "local": _local_preflight,
+    "simulated": _simulated_preflight,
+}
+
+
+def preflight(spec: StudySpec) -> None:
+    """Raises UsageError if a configuration of the study cannot be deployed by its runner here; starts nothing."""
+    if spec.runner.kind not in PREFLIGHTS:
+        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(PREFLIGHTS)}")
+    PREFLIGHTS[spec.runner.kind](spec)
+
+
 BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
@@ -123,25 +150,53 @@ BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Be
 
 
 def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
-    """Where the study's trials are carried out. Raises UsageError for a runner that is not built yet."""
-    if spec.runner.kind not in BENCHES:
-        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(BENCHES)}")
+    """Where the study's trials are carried out. Raises UsageError where the runner cannot do what the study asks."""
+    preflight(spec)
     return BENCHES[spec.runner.kind](spec, watch)
 
 
-def render_report(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
-    """The study as a self-contained HTML page; `conclusion` is None while it runs."""
+def _html(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
     from reports.html_page import page
-    from reports.study_report import Provenance, study_report
+    from reports.study_report import study_report
 
+    return page(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _markdown(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    from reports.markdown_summary import summary
+    from reports.study_report import study_report
+
+    return summary(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _csv(spec: StudySpec, history: Sequence[Trial], _conclusion: Conclusion | None) -> str:
+    from reports.tables import trials_csv
+
+    return trials_csv(spec, history)
+
+
+def _provenance(spec: StudySpec) -> Provenance:
     libraries = ("optuna", "scikit-optimize", "locust", "tritonclient")
     versions = (
         ("servetune", __version__),
         ("python", platform.python_version()),
         *((name, importlib.metadata.version(name)) for name in libraries),
     )
-    provenance = Provenance(command=f"servetune tune {spec.name}", versions=versions)
-    return page(study_report(spec, history, conclusion, provenance))
+    return Provenance(command=f"servetune tune {spec.name}", versions=versions)
+
+
+RENDERERS: dict[str, Callable[[StudySpec, Sequence[Trial], Conclusion | None], str]] = {
+    ".html": _html,
+    ".md": _markdown,
+    ".csv": _csv,
+}
+
+
+def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+    if suffix not in RENDERERS:
+        raise UsageError(f"no report is written as {suffix or 'a file without a suffix'}", hint=" ".join(RENDERERS))
+    return RENDERERS[suffix](spec, history, conclusion)
 
 
 class Check(Protocol):

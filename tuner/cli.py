@@ -77,9 +77,12 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 @app.command()
 def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
+    from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text
 
-    typer.echo(plan_text(*find_study(study, storage)))
+    spec, history = find_study(study, storage)
+    preflight(spec)
+    typer.echo(plan_text(spec, history))
 
 
 @app.command()
@@ -127,10 +130,12 @@ def status(
 @app.command()
 def report(
     study: StudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.html, FILE.md or FILE.csv.")] = Path(
+        "report.html"
+    ),
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Write a self-contained HTML page about a study."""
+    """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
     from tuner.commands import answer_now, find_study, write_report
 
     typer.echo(write_report(answer_now(*find_study(study, storage)), output))

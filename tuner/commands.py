@@ -96,11 +96,13 @@ def render(answer: Answer, *, json: bool) -> str:
 
 
 def write_report(answer: Answer, path: Path) -> str:
-    """Write the HTML page whole or not at all. Raises UsageError."""
+    """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
-    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
+    return _write(
+        path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
+    )
 
 
 def write_template(path: Path) -> str:
@@ -148,15 +150,19 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
     proof_s = cost.proof_s(spec.confirm.repeats)
     room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proof_s)
     fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
+    to_do = (
+        f"{fitting} search trials of about {cost.search_trial_s:.0f} s, then {spec.confirm.repeats} proofs of about "
+        f"{cost.confirmation_s:.0f} s: about {(fitting * cost.search_trial_s + proof_s) / 60:.1f} minutes"
+    )
+    if isinstance(next_step(spec, history), Finish):
+        to_do = "nothing: the study has its answer"
     unit_costs = [spec.pricing.unit_cost_per_hour(configuration) for configuration in spec.space]
     currency = spec.pricing.book.currency
     return "\n".join(
         [
             describe(spec),
             f"  done    {len(history)} trials in {cost.elapsed_s:.0f} s",
-            f"  to do   {fitting} search trials of about {cost.search_trial_s:.0f} s, then "
-            f"{spec.confirm.repeats} proofs of about {cost.confirmation_s:.0f} s: "
-            f"about {(fitting * cost.search_trial_s + proof_s) / 60:.1f} minutes",
+            f"  to do   {to_do}",
             f"  budget  {spec.budget.trials} trials, {spec.budget.wall_time_s:g} s",
             f"  prices  {min(unit_costs):.4f} to {max(unit_costs):.4f} {currency} per replica and hour"
             f" ({spec.pricing.book.term})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,31 @@ def test_what_cannot_be_done_is_exit_2(servetune, arguments):
     assert done.err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_batch_size: [1, 2, 4, 8]", "preprocess: [in_server, split]", "knows no knob 'preprocess'"),
+        ("kind: simulated", "kind: simulated\n  options:\n    speed: 3", "no option 'speed'"),
+        ("kind: simulated", "kind: local", "no model is named"),
+    ],
+)
+def test_what_a_runner_cannot_do_is_exit_2_before_anything_starts(servetune, study, old: str, new: str, message: str):
+    changed(study, old, new)
+    done = servetune("tune", study)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_more_cores_than_the_machine_has_are_refused_by_plan(servetune, study, tmp_path: Path):
+    shutil.copy(ROOT / "examples/quickstart/cls.onnx", tmp_path)
+    changed(study, "name: virtual", "path: cls.onnx")
+    changed(study, "kind: simulated", "kind: local")
+    changed(study, "[1, 2, 4]", "[1, 1000]")
+    done = servetune("plan", study)
+    assert done.code == 2
+    assert "cpu_cores 1000" in done.err
+
+
 def test_looking_at_nothing_makes_no_storage(servetune, study, tmp_path: Path):
     servetune("recommend", study)
     servetune("recommend", "killed")
@@ -173,6 +199,19 @@ def test_the_report_is_one_file_and_the_same_every_time(servetune, study, tmp_pa
     assert done.code == 0
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
     assert "killed" in (tmp_path / "a.html").read_text()
+
+
+def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    for name in ("r.md", "r.csv"):
+        assert servetune("report", "killed", "-o", name).code == 0
+    assert "killed" in (tmp_path / "r.md").read_text()
+    trials = json.loads(servetune("recommend", "killed", "--json").out)["trials"]["total"]
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert "knob.cpu_cores" in lines[0]
+    assert len(lines) >= 1 + trials
+    done = servetune("report", "killed", "-o", "r.pdf")
+    assert (done.code, (tmp_path / "r.pdf").exists()) == (2, False)
 
 
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):

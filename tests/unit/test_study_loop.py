@@ -41,12 +41,13 @@ class Setting:
     load: FakeLoad
     history: ListHistory
     events: list[Event]
+    optimizer: type = InOrder
 
     def run(self) -> Conclusion:
         bench = Bench(runner=self.runner, load=self.load, clock=self.runner.clock, wall_clock=lambda: "then")
         return run_study(
             self.spec,
-            optimizer=InOrder(self.spec),
+            optimizer=self.optimizer(self.spec),
             bench=bench,
             history=self.history,
             watch=self.events.append,
@@ -73,7 +74,7 @@ def test_the_cheapest_configuration_that_holds_is_proven_on_three_fresh_deployme
     assert conclusion.evidence.candidate.configuration["cpu_cores"] == 2
     assert [trial.purpose.repeat for trial in study.proofs()] == [0, 1, 2]
     assert len(set(study.runner.deployed)) == len(study.history.trials()) == 9
-    assert study.runner.up == 0
+    assert study.runner.served == {}
 
 
 def test_a_candidate_that_only_looked_good_once_is_refuted_and_the_next_one_tried():
@@ -218,3 +219,29 @@ def test_a_late_generator_cannot_void_a_failure_that_it_does_not_explain():
     study.load.lag_s = lambda _profile: 0.05
     assert isinstance(study.run(), NothingFeasible)
     assert not any(isinstance(event, Repeated) for event in study.events)
+
+
+@dataclass
+class StopsEarly:
+    """Proposes one core, says it is done, and goes on only where a proof taught it better."""
+
+    spec: StudySpec
+
+    def suggest(self, history: Sequence[Trial], pending: Sequence[Configuration] = ()) -> Proposal | Exhausted:
+        if history and not any(isinstance(trial.purpose, Confirmation) for trial in history):
+            return Exhausted(reason="one core is enough")
+        return InOrder(self.spec).suggest(history, pending)
+
+
+def test_a_search_that_stopped_early_goes_on_when_its_candidate_is_refuted():
+    def lucky(configuration: Configuration, profile: LoadProfile) -> float:
+        short = profile.window_s < 20
+        return 0.02 if short and configuration["cpu_cores"] == 1 else two_cores_suffice(configuration, profile)
+
+    study = setting(a_spec(), lucky)
+    study.optimizer = StopsEarly
+    conclusion = study.run()
+    assert isinstance(conclusion, Proven)
+    assert conclusion.evidence.candidate.configuration["cpu_cores"] == 2
+    kinds = [trial.purpose.kind for trial in study.history.trials()]
+    assert kinds[:4] == ["search", "confirmation", "search", "confirmation"]

@@ -20,7 +20,7 @@ from tuner.domain.recommendation import (
 )
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.domain.trial import Failed, Measured, Search, Trial
+from tuner.domain.trial import Confirmation, Failed, Measured, Search, Trial
 
 # What a deployment costs beside its load before any was seen: start, readiness, teardown.
 ASSUMED_OVERHEAD_S = 8.0
@@ -77,9 +77,11 @@ def estimate(spec: StudySpec, history: Sequence[Trial]) -> Estimate:
 def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> Step:
     """Search while trials and time for a proof are left, then prove the cheapest candidate, else the next one.
 
-    `exhausted` is the optimizer's reason for having nothing left to propose.
+    A search that ended early goes on when its candidates were refuted. `exhausted` is the optimizer's reason for
+    having nothing to propose as the history stands.
     """
-    if not search_ended(spec, history, exhausted=exhausted):
+    ended = search_ended(spec, history, exhausted=exhausted)
+    if not ended and not any(isinstance(trial.purpose, Confirmation) for trial in history):
         return SearchNext()
     stuck: Evidence | None = None
     for candidate in candidates(history):
@@ -93,6 +95,8 @@ def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "")
                 stuck = stuck or evidence
             case Standing.REFUTED:
                 continue
+    if not ended:
+        return SearchNext()
     if stuck is not None:
         return Finish(conclusion=Unproven(evidence=stuck, reason="its full test stayed undecided"))
     return Finish(conclusion=_nothing(history))
@@ -103,8 +107,6 @@ def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = 
     if exhausted:
         return exhausted
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
-    if any(not isinstance(trial.purpose, Search) for trial in history):
-        return "the proof has begun"
     if searched >= spec.budget.trials:
         return f"all {spec.budget.trials} search trials were used"
     if len(tried(history)) >= len(spec.space):

@@ -13,6 +13,9 @@ from tuner.domain.slo import Slo, Tally, Verdict, judge, pool
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Confirmation, Infeasible, Level, Measured, Search, Trial
 
+# A level that misses its limits by this factor or less is likely to pass its proof too.
+COMFORTABLE = 0.9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -117,19 +120,35 @@ Conclusion = Proven | Unproven | NothingFeasible | NoVerdict
 
 def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
     """What the search left plausible: cheapest first, and among equals the one with the lower share of bad requests."""
+    found = _plausible(history)
+    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
+
+
+def cost_to_beat(history: Sequence[Trial]) -> float | None:
+    """The cost of the cheapest candidate seen to hold with room to spare; None before there is one.
+
+    A candidate that is merely plausible prunes nothing: its proof may refute it, and then the dearer ones are needed.
+    """
+    comfortable = (c.cost_per_hour for c, missed in _plausible(history).items() if missed <= COMFORTABLE)
+    return min(comfortable, default=None)
+
+
+def _plausible(history: Sequence[Trial]) -> dict[Candidate, float]:
+    """By how much each level that is not certainly too much load missed its SLOs when it was first measured."""
     found: dict[Candidate, float] = {}
     for trial in history:
         if not isinstance(trial.purpose, Search) or not isinstance(trial.outcome, Measured):
             continue
-        level = trial.outcome.plausible
-        if level is not None:
+        for level in trial.outcome.levels:
+            if level.verdict is Verdict.FAIL:
+                continue
             candidate = Candidate(
                 configuration=trial.configuration,
                 replicas=level.replicas,
                 unit_cost_per_hour=trial.unit_cost_per_hour,
             )
             found.setdefault(candidate, miss(level.measurement))
-    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
+    return found
 
 
 def evidence_for(candidate: Candidate, history: Sequence[Trial]) -> Evidence:
