@@ -36,6 +36,7 @@ SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
 HOPE = 0.25
+LASTING_DOUBT = 0.03
 FINALIST_EDGES = (-0.8, -0.25)
 LEAST_START = 0.05
 PENDING_RADIUS = 0.3
@@ -126,7 +127,9 @@ class StructuredSearch:
             if plain is None:
                 log_weights[1] = -np.inf
             weights = np.exp(log_weights - log_weights.max())
-            self._opinion = Opinion(physical, plain, weights / weights.sum())
+            weights = (1.0 - LASTING_DOUBT) * weights / weights.sum()
+            weights[0 if plain is None else 1] += LASTING_DOUBT
+            self._opinion = Opinion(physical, plain, weights)
         return self._opinion
 
     def feasible(self, rows: Ints) -> Floats:

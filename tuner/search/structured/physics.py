@@ -225,8 +225,8 @@ def physics_of(terrain: Terrain) -> Physics:
     ]
     for spec in terrain.accelerators:
         known = spec.tflops is not None
-        rows.append((f"{spec.name} compute", 0.0, 0.3 if known else 0.8))
-        rows.append((f"{spec.name} traffic", 0.0, 0.25 if known else 0.8))
+        rows.append((f"{spec.name} compute", 0.0, 0.35 if known else 0.8))
+        rows.append((f"{spec.name} traffic", 0.0, 0.35 if known else 0.8))
         rows.append((f"{spec.name} overhead", 0.0, 0.15))
     precision: Floats = np.diag([1.0 / spread**2 for _, _, spread in rows])
     names = [name for name, _, _ in rows]
