@@ -49,11 +49,18 @@ def _gp(problem: SearchProblem) -> Optimizer:
     return SkoptGp(problem)
 
 
+def _structured(problem: SearchProblem) -> Optimizer:
+    from tuner.search.structured_optimizer import StructuredOptimizer
+
+    return StructuredOptimizer(problem)
+
+
 OPTIMIZERS: dict[OptimizerName, Callable[[SearchProblem], Optimizer]] = {
     "random": _random,
     "grid": _grid,
     "tpe": _tpe,
     "gp": _gp,
+    "structured": _structured,
 }
 
 

