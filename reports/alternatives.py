@@ -50,7 +50,10 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cheaper:
-    """Everything tried that would cost less, nearest in cost first; `untried` is None where it was not counted."""
+    """Everything tried that would cost less: what reached its proof first, then the nearest in cost.
+
+    `untried` is None where it was not counted.
+    """
 
     tried: tuple[Alternative, ...]
     summary: str
@@ -86,8 +89,13 @@ def cheaper_than(
         known = found.get(trial.configuration)
         if known is None or known.ruling is Ruling.UNKNOWN:
             found[trial.configuration] = alternative
-    tried = tuple(sorted(found.values(), key=lambda one: (-one.cost_per_hour.raw, one.trial)))
+    tried = tuple(sorted(found.values(), key=_prominence))
     return Cheaper(tried=tried, summary=_summary(tried), untried=_untried(spec, trials, limit))
+
+
+def _prominence(one: Alternative) -> tuple[bool, float, int]:
+    """What reached its proof comes first, then the nearest in cost."""
+    return one.ruling not in (Ruling.REFUTED, Ruling.UNPROVEN), -one.cost_per_hour.raw, one.trial
 
 
 def next_dearer(

@@ -112,7 +112,7 @@ def answer_of(spec: StudySpec, trials: Sequence[Trial], conclusion: Conclusion |
         case NothingFeasible(reason=reason, closest=closest):
             return _nothing(spec, reason, closest, rounding)
         case NoVerdict(reason=reason):
-            return _empty("no_verdict", "No trial was measured", shortened(reason, NOTE_LENGTH))
+            return _empty("no_verdict", "There is nothing to recommend", shortened(reason, NOTE_LENGTH))
         case None:
             return _running(spec, trials, rounding)
         case _ as unreachable:
@@ -159,7 +159,7 @@ def _from_evidence(
     counts = evidence.counts if evidence.runs else runs[0].counts if runs else LatencyCounts(counts=())
     return Answer(
         state=state,
-        badge=BADGE[state],
+        badge=_badge(spec, state),
         marked=MARKED[state],
         headline=_headline(spec, candidate, rounding, state),
         explanation=sentence(reason),
@@ -169,6 +169,10 @@ def _from_evidence(
         objectives=tuple(_objective(tally, rounding) for tally in tallies),
         rests_on=_rests_on(spec, runs, proofs=len(evidence.runs)),
     )
+
+
+def _badge(spec: StudySpec, state: State) -> str:
+    return BADGE[state] + (", in simulation: no server was started" if spec.runner.kind == "simulated" else "")
 
 
 def _headline(spec: StudySpec, candidate: Candidate, rounding: Rounding, state: State) -> str:
@@ -220,7 +224,7 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
     if proofs == spec.confirm.repeats:
         where = count(proofs, "fresh deployment")
     requests = sum(run.requests for run in runs)
-    offered = rate(runs[0].offered_rps).text
+    offered = rate(requests / sum(run.window_s for run in runs)).text
     return f"{where}, {requests:,} requests at {offered} rps on each replica"
 
 
@@ -234,7 +238,7 @@ def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, 
     measurement = level.measurement
     return Answer(
         state="nothing",
-        badge=BADGE["nothing"],
+        badge=_badge(spec, "nothing"),
         marked=MARKED["nothing"],
         headline="No configuration tried meets the objectives",
         explanation=sentence(f"{reason}; the closest miss, trial {trial.number}, is shown here"),

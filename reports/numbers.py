@@ -45,13 +45,13 @@ class Rounding:
 
 
 def rounding_for(*, currency: str, limits_ms: Iterable[float], costs_per_hour: Iterable[float]) -> Rounding:
-    """Three significant digits for the narrowest latency limit and the smallest cost above zero."""
+    """Three digits for the narrowest latency limit; cents where no cost is below 1, else at least four decimals."""
     limit_ms = min((limit for limit in limits_ms if limit > 0), default=100.0)
     cost = min((cost for cost in costs_per_hour if cost > 0), default=1.0)
     return Rounding(
         currency=currency,
         latency_decimals=min(4, max(1, 2 - math.floor(math.log10(limit_ms) + 1e-9))),
-        money_decimals=min(8, max(2, 2 - math.floor(math.log10(cost) + 1e-9))),
+        money_decimals=2 if cost >= 1 else min(8, max(4, 2 - math.floor(math.log10(cost) + 1e-9))),
     )
 
 

@@ -11,7 +11,7 @@ from reports.numbers import Quantity, Rounding, duration, rate, seconds, share, 
 from tuner.domain.deployment import Telemetry
 from tuner.domain.measurement import Doubt, Measurement
 from tuner.domain.slo import PERCENT, Slo, Tally, Verdict
-from tuner.domain.space import Configuration
+from tuner.domain.space import Configuration, shown
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Confirmation, Failed, Infeasible, Level, Measured, Outcome, Phases, Search, Trial
 
@@ -104,7 +104,7 @@ def main_objective(slos: Sequence[Slo]) -> Slo | None:
 
 def settings_of(configuration: Configuration) -> tuple[Setting, ...]:
     return tuple(
-        Setting(knob=shortened(knob, SETTING_LENGTH), value=shortened(f"{value}", SETTING_LENGTH))
+        Setting(knob=shortened(knob, SETTING_LENGTH), value=shortened(shown(value), SETTING_LENGTH))
         for knob, value in configuration.settings
     )
 

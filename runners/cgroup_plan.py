@@ -17,13 +17,20 @@ PERIOD_US = 100_000
 
 GIB = 1 << 30
 
+PRECEDENCE = 10
+"""A server on cores of its own has so many times an ordinary process's claim to them when others want them too. The
+quota still holds; the weight only keeps a busy machine from making a configuration look worse than it is."""
+
+_V1_ORDINARY_SHARES, _V2_ORDINARY_WEIGHT = 1024, 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server may use; None is no limit."""
+    """What a server may use; None is no limit. `precedence`: its cores are not also the load generator's."""
 
     cpu_cores: float
     memory_bytes: int | None
+    precedence: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,8 @@ def v1_plan(hierarchies: Hierarchies, name: str, limits: Limits, *, writable: Co
         (wanted["cpu"] / "cpu.cfs_period_us", str(PERIOD_US)),
         (wanted["cpu"] / "cpu.cfs_quota_us", str(_quota_us(limits))),
     ]
+    if limits.precedence:
+        writes.append((wanted["cpu"] / "cpu.shares", str(PRECEDENCE * _V1_ORDINARY_SHARES)))
     if limits.memory_bytes is not None:
         writes.append((wanted["memory"] / "memory.limit_in_bytes", str(limits.memory_bytes)))
     memory, usage = wanted.get("memory"), wanted.get("cpuacct")
@@ -117,6 +126,8 @@ def v2_plan(
         return None
     folder = parent / name
     writes = [(folder / "cpu.max", f"{_quota_us(limits)} {PERIOD_US}")]
+    if limits.precedence:
+        writes.append((folder / "cpu.weight", str(PRECEDENCE * _V2_ORDINARY_WEIGHT)))
     if limits.memory_bytes is not None:
         writes += [
             (folder / "memory.max", str(limits.memory_bytes)),

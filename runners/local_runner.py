@@ -8,6 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from runners.cgroup_files import make_cgroups, plan_cgroups
@@ -18,12 +19,13 @@ from runners.leftovers import reclaim, remove, shared_memory_prefix
 from runners.local_knobs import refuse_unknown_knobs
 from runners.local_repository import ServedModel
 from runners.local_server import LocalServer, ServerPlan
-from runners.process_table import this_process
+from runners.process_table import cpu_model, this_process
 from runners.server_environment import ServerEnvironment
 from tuner.domain.cost import Footprint
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.space import Configuration
+from tuner.interruption import undisturbed
 from tuner.ports import Clock
 
 
@@ -77,9 +79,10 @@ class LocalRunner:
             server.explain_failure()
             raise
         finally:
-            self._running.pop(deployment_id, None)
-            remove(self._registry, entry, self._clock)
-            server.reap()
+            with undisturbed():
+                self._running.pop(deployment_id, None)
+                remove(self._registry, entry, self._clock)
+                server.reap()
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
         """Triton's statistics and the kernel's counters since the server started.
@@ -98,7 +101,7 @@ class LocalRunner:
         key = f"servetune-{re.sub(r'[^A-Za-z0-9_-]', '_', deployment_id)[:60]}-{secrets.token_hex(4)}"
         limits = limits_of(configuration, self._footprint)
         placement = place(limits.cpu_cores, sorted(os.sched_getaffinity(0)))
-        cgroups = plan_cgroups(key, limits)
+        cgroups = plan_cgroups(key, replace(limits, precedence=not placement.shared))
         if cgroups is None:
             refuse_what_affinity_cannot_do(limits)
         plan = ServerPlan(
@@ -177,4 +180,5 @@ def placement_facts(plan: ServerPlan) -> tuple[tuple[str, str], ...]:
         ("server_cpus", ",".join(map(str, where.server_cpus))),
         ("generator_cpus", ",".join(map(str, where.generator_cpus))),
         ("core_sharing", sharing),
+        ("machine", f"{len(os.sched_getaffinity(0))} cores of {cpu_model()}"),
     )

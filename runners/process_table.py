@@ -99,3 +99,11 @@ def machine_busy_s() -> float:
     """CPU seconds that all cores of this machine spent on anything since it started, stolen ones included."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
+
+
+def cpu_model() -> str:
+    """The processor's own name (proc_cpuinfo(5)), so that a share of a core can be read elsewhere."""
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return "an unnamed processor"

@@ -117,7 +117,8 @@ def _base_python() -> str:
 def _build(place: Path, lock_text: bytes, say: Callable[[str], None]) -> None:
     """Build beside the final place and rename, so that what exists is complete."""
     for stale in place.parent.glob(f".building-{place.name}-*"):
-        shutil.rmtree(stale)
+        # Its installer may still be running for a moment, so this may fail; the next build tries again.
+        shutil.rmtree(stale, ignore_errors=True)
     say(f"building the local Triton server environment, once, in {place} (about 80 MB to download)")
     room = Path(tempfile.mkdtemp(prefix=f".building-{place.name}-", dir=place.parent))
     try:

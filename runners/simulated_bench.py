@@ -13,7 +13,7 @@ from runners.queue_simulation import Served, ServicePlan, serve
 from runners.simulated_service import VirtualModel, service_plan
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.cost import Footprint
-from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.deployment import Deployment, Telemetry, TensorSpec
 from tuner.domain.errors import TransientFailure
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Samples
 from tuner.domain.space import Configuration
@@ -72,6 +72,11 @@ class SimulatedBench:
             del self._servers[deployment_id]
             self.clock.sleep(self._model.teardown_s)
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of what is deployed now."""
+        return tuple(self._servers)
+
     def telemetry(self, deployment: Deployment) -> Telemetry:
         """The counters since the server started; the memory peak is the GPU's where there is one, else the host's."""
         return self._server(deployment).telemetry
@@ -100,10 +105,10 @@ class SimulatedBench:
             deployment_id=deployment_id,
             endpoint=f"simulated:{deployment_id}",
             model_name=self._model_name,
-            inputs=(),
+            inputs=(TensorSpec(name="image", datatype="UINT8", shape=(3, 224, 224)),),
             batched=True,
             configuration=configuration,
-            generator_cpus=(),
+            generator_cpus=(0,),
             ready_after_s=self._model.ready_s,
             facts=(("runner", "simulated: no server was started"),),
         )

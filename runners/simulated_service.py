@@ -39,8 +39,9 @@ class GpuType:
     sms: int
 
 
-# NVIDIA's public datasheets: T4 (DS-09256), L4 and L40S (product briefs 2023), A10 and A30 (2021), V100 SXM2 (2020),
-# A100 40 GB PCIe and 80 GB SXM (2021), H100 SXM (2023). Dense figures: half of those printed "with sparsity".
+# Typed by hand after NVIDIA's public datasheets, not fetched: T4 (DS-09256), L4 and L40S (product briefs 2023), A10 and
+# A30 (2021), V100 SXM2 (2020), A100 40 GB PCIe and 80 GB SXM (2021), H100 SXM (2023). Dense figures: half of those
+# printed "with sparsity".
 GPU_TYPES: dict[str, GpuType] = {
     "T4": GpuType(memory_gib=16, tflops=65, gbps=320, sms=40),
     "L4": GpuType(memory_gib=24, tflops=121, gbps=300, sms=58),
@@ -98,16 +99,21 @@ def virtual_model(options: Iterable[tuple[str, KnobValue]]) -> VirtualModel:
     return model
 
 
+def refuse_unknown_knobs(names: Iterable[str]) -> None:
+    """Raises UsageError: a knob that nobody simulates would be a silent fallback."""
+    unknown = sorted(set(names) - KNOBS)
+    if unknown:
+        raise UsageError(
+            f"the simulated runner knows no knob {unknown[0]!r}", hint=f"one of {', '.join(sorted(KNOBS))}"
+        )
+
+
 def service_plan(model: VirtualModel, footprint: Footprint, configuration: Configuration) -> ServicePlan:
     """What one replica of a configuration is to the queues.
 
     Raises InfeasibleConfiguration where memory does not suffice, UsageError for knobs and GPU types nobody simulates.
     """
-    unknown = sorted(configuration.as_dict().keys() - KNOBS)
-    if unknown:
-        raise UsageError(
-            f"the simulated runner knows no knob {unknown[0]!r}", hint=f"one of {', '.join(sorted(KNOBS))}"
-        )
+    refuse_unknown_knobs(configuration.as_dict())
     gpu_type = configuration.text("gpu_type", footprint.gpu_type)
     max_batch_size = max(1, int(configuration.number("max_batch_size", 1)))
     instances = int(configuration.number("instances", 1))

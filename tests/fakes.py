@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment, Telemetry, TensorSpec
-from tuner.domain.errors import UsageError
+from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Samples
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Trial
@@ -31,11 +31,11 @@ class VirtualClock:
 
 @dataclass
 class FakeRunner:
-    """Ready after two virtual seconds; `refuse` may raise instead. Counts what is up."""
+    """Ready after two virtual seconds; `refuse` may raise instead. `served` counts the requests of what is up."""
 
     clock: VirtualClock
     refuse: Callable[[Configuration], None] = lambda _configuration: None
-    up: int = 0
+    served: dict[str, int] = field(default_factory=dict)
     deployed: list[str] = field(default_factory=list)
 
     def deploy(self, configuration: Configuration, *, deployment_id: str) -> AbstractContextManager[Deployment]:
@@ -46,7 +46,7 @@ class FakeRunner:
         self.deployed.append(deployment_id)
         self.clock.sleep(2.0)
         self.refuse(configuration)
-        self.up += 1
+        self.served[deployment_id] = 0
         try:
             yield Deployment(
                 deployment_id=deployment_id,
@@ -59,11 +59,13 @@ class FakeRunner:
                 ready_after_s=2.0,
             )
         finally:
-            self.up -= 1
+            del self.served[deployment_id]
             self.clock.sleep(1.0)
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
-        return Telemetry()
+        if deployment.deployment_id not in self.served:
+            raise TransientFailure(f"{deployment.deployment_id} is gone")
+        return Telemetry(inference_count=self.served[deployment.deployment_id])
 
 
 @dataclass

@@ -46,8 +46,13 @@ def a_problem(space: SearchSpace, *, max_replicas: int = 2, seed: int = 5) -> Se
     )
 
 
-def a_measurement(*, offered_rps: float, latency_ms: float, carried_rps: float = math.inf) -> Measurement:
-    """Ten seconds in which every request took so long; what exceeds `carried_rps` was never answered."""
+def a_measurement(
+    *, offered_rps: float, latency_ms: float, carried_rps: float = math.inf, late: int = 0
+) -> Measurement:
+    """Ten seconds in which every request took so long, but the first `late` ones nine times the limit.
+
+    What exceeds `carried_rps` was never answered.
+    """
     profile = LoadProfile(
         arrivals="constant",
         offered_rps=offered_rps,
@@ -62,7 +67,7 @@ def a_measurement(*, offered_rps: float, latency_ms: float, carried_rps: float =
     samples = Samples(
         intended_s=starts_s,
         sent_s=starts_s,
-        done_s=tuple(start + latency_ms / 1000.0 for start in starts_s),
+        done_s=tuple(start + (9.0 * LIMIT_MS if k < late else latency_ms) / 1000.0 for k, start in enumerate(starts_s)),
         ok=tuple(k < answered for k in range(len(starts_s))),
     )
     health = GeneratorHealth(cpu_ratio=0.0, cpu_ms_per_request=0.0, workers_lost=0)

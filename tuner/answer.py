@@ -22,7 +22,7 @@ from tuner.domain.recommendation import (
     evidence_for,
 )
 from tuner.domain.slo import CONFIDENCE, Verdict, assess
-from tuner.domain.space import KnobValue
+from tuner.domain.space import KnobValue, shown
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Confirmation, Failed, Infeasible, Measured, Trial
 
@@ -87,6 +87,7 @@ class TuneDocument(Document):
 
     schema_version: int = 1
     study: str
+    runner: str
     conclusion: str
     reason: str
     recommendation: RecommendationDocument | None
@@ -115,6 +116,7 @@ def tune_document(answer: Answer) -> TuneDocument:
     kind, reason = _kind_and_reason(answer.conclusion)
     return TuneDocument(
         study=answer.spec.name,
+        runner=answer.spec.runner.kind,
         conclusion=kind,
         reason=reason,
         recommendation=_recommendation(answer),
@@ -210,7 +212,7 @@ def answer_text(answer: Answer) -> str:
     lines: list[str]
     match answer.conclusion:
         case Proven(evidence=evidence):
-            lines = [f"{answer.spec.name}: proven", *_candidate_lines(answer, evidence)]
+            lines = [f"{answer.spec.name}: proven{_where(answer.spec)}", *_candidate_lines(answer, evidence)]
         case Unproven(evidence=evidence, reason=reason):
             lines = [f"{answer.spec.name}: unproven: {reason}", *_candidate_lines(answer, evidence)]
         case NothingFeasible(reason=reason):
@@ -222,11 +224,15 @@ def answer_text(answer: Answer) -> str:
     return "\n".join([*lines, *_cheaper_lines(answer), _search_line(answer)])
 
 
+def _where(spec: StudySpec) -> str:
+    return " in simulation, on no real server" if spec.runner.kind == "simulated" else ""
+
+
 def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:
     candidate, currency = evidence.candidate, answer.spec.pricing.book.currency
     term = answer.spec.pricing.book.term.replace("_", " ")
     cost = candidate.cost_per_hour
-    settings = ", ".join(f"{name}={value}" for name, value in candidate.configuration.settings)
+    settings = ", ".join(f"{name}={shown(value)}" for name, value in candidate.configuration.settings)
     lines = [
         f"  spec       {settings}",
         f"  replicas   {candidate.replicas} for {answer.spec.load.target_rps:g} rps"
@@ -256,7 +262,7 @@ def _closest_lines(conclusion: NothingFeasible) -> list[str]:
     closest = _closest(conclusion)
     if closest is None:
         return []
-    settings = ", ".join(f"{name}={value}" for name, value in closest.configuration.items())
+    settings = ", ".join(f"{name}={shown(value)}" for name, value in closest.configuration.items())
     missed = "; ".join(closest.missed) or "its SLOs, on fresh deployments"
     return [f"  closest    {settings} with {closest.replicas} replicas missed {missed}"]
 
@@ -273,7 +279,7 @@ def _cheaper_lines(answer: Answer) -> list[str]:
 def _why_not(candidate: Candidate, answer: Answer) -> str:
     evidence = evidence_for(candidate, answer.history)
     standing = evidence.standing(answer.spec.confirm.repeats)
-    settings = ", ".join(f"{name}={value}" for name, value in candidate.configuration.settings)
+    settings = ", ".join(f"{name}={shown(value)}" for name, value in candidate.configuration.settings)
     tail = f": {evidence.infeasible_reason}" if evidence.infeasible_reason else ""
     if evidence.runs:
         tail = f": p99 {evidence.counts.percentile_ms(99):.1f} ms on {len(evidence.runs)} fresh deployments"

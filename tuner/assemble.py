@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.errors import UsageError
+from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
 from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.problem import SearchProblem
 from tuner.study import Bench
+
+Watch = Callable[[Event], None]
 
 
 def _random(problem: SearchProblem) -> Optimizer:
@@ -45,11 +49,18 @@ def _gp(problem: SearchProblem) -> Optimizer:
     return SkoptGp(problem)
 
 
+def _structured(problem: SearchProblem) -> Optimizer:
+    from tuner.search.structured_optimizer import StructuredOptimizer
+
+    return StructuredOptimizer(problem)
+
+
 OPTIMIZERS: dict[OptimizerName, Callable[[SearchProblem], Optimizer]] = {
     "random": _random,
     "grid": _grid,
     "tpe": _tpe,
     "gp": _gp,
+    "structured": _structured,
 }
 
 
@@ -70,7 +81,7 @@ def search_problem(spec: StudySpec) -> SearchProblem:
 
 
 @contextmanager
-def _simulated(spec: StudySpec) -> Iterator[Bench]:
+def _simulated(spec: StudySpec, _watch: Watch) -> Iterator[Bench]:
     from runners.simulated_bench import SimulatedBench, VirtualClock
     from runners.simulated_service import virtual_model
 
@@ -84,8 +95,8 @@ def _simulated(spec: StudySpec) -> Iterator[Bench]:
 
 
 @contextmanager
-def _local(spec: StudySpec) -> Iterator[Bench]:
-    from load_profiles.locust_generator import LocustLoadGenerator
+def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
+    from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator
     from runners.deployment_registry import default_state_dir
     from runners.leftovers import reclaim
     from runners.local_repository import served_model
@@ -105,7 +116,11 @@ def _local(spec: StudySpec) -> Iterator[Bench]:
         clock=clock,
         inherited=os.environ,
     )
-    with LocustLoadGenerator() as load:
+
+    def show(seen: LoadProgress) -> None:
+        watch(LoadAdvanced(sent=seen.sent, due=seen.due, errors=seen.errors, p99_ms=seen.p99_ms))
+
+    with LocustLoadGenerator(on_progress=show) as load:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
@@ -116,32 +131,91 @@ def open_load_generator() -> AbstractContextManager[LoadGenerator]:
     return LocustLoadGenerator()
 
 
-BENCHES: dict[RunnerKind, Callable[[StudySpec], AbstractContextManager[Bench]]] = {
+def _local_preflight(spec: StudySpec) -> None:
+    from runners.local_preflight import refuse_impossible
+
+    refuse_impossible(spec.space, spec.pricing.footprint)
+
+
+def _simulated_preflight(spec: StudySpec) -> None:
+    from runners.simulated_service import refuse_unknown_knobs, virtual_model
+
+    virtual_model(spec.runner.options)
+    refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
+
+
+PREFLIGHTS: dict[RunnerKind, Callable[[StudySpec], None]] = {
+    "local": _local_preflight,
+    "simulated": _simulated_preflight,
+}
+
+
+def preflight(spec: StudySpec) -> None:
+    """Raises UsageError if a configuration of the study cannot be deployed by its runner here; starts nothing."""
+    if spec.runner.kind not in PREFLIGHTS:
+        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(PREFLIGHTS)}")
+    PREFLIGHTS[spec.runner.kind](spec)
+
+
+BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
 }
 
 
-def open_bench(spec: StudySpec) -> AbstractContextManager[Bench]:
-    """Where the study's trials are carried out. Raises UsageError for a runner that is not built yet."""
-    if spec.runner.kind not in BENCHES:
-        raise UsageError(f"runner {spec.runner.kind!r} is not built yet", hint=f"one of {', '.join(BENCHES)}")
-    return BENCHES[spec.runner.kind](spec)
+def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
+    """Where the study's trials are carried out. Raises UsageError where the runner cannot do what the study asks."""
+    preflight(spec)
+    return BENCHES[spec.runner.kind](spec, watch)
 
 
-def render_report(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
-    """The study as a self-contained HTML page; `conclusion` is None while it runs."""
+def _html(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
     from reports.html_page import page
-    from reports.study_report import Provenance, study_report
+    from reports.study_report import study_report
 
+    return page(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _markdown(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    from reports.markdown_summary import summary
+    from reports.study_report import study_report
+
+    return summary(study_report(spec, history, conclusion, _provenance(spec)))
+
+
+def _csv(spec: StudySpec, history: Sequence[Trial], _conclusion: Conclusion | None) -> str:
+    from reports.tables import trials_csv
+
+    return trials_csv(spec, history)
+
+
+def _provenance(spec: StudySpec) -> Provenance:
     libraries = ("optuna", "scikit-optimize", "locust", "tritonclient")
     versions = (
         ("servetune", __version__),
         ("python", platform.python_version()),
         *((name, importlib.metadata.version(name)) for name in libraries),
     )
-    provenance = Provenance(command=f"servetune tune {spec.name}", versions=versions)
-    return page(study_report(spec, history, conclusion, provenance))
+    return Provenance(command=f"servetune tune {spec.name}", versions=versions)
+
+
+RENDERERS: dict[str, Callable[[StudySpec, Sequence[Trial], Conclusion | None], str]] = {
+    ".html": _html,
+    ".md": _markdown,
+    ".csv": _csv,
+}
+
+
+def refuse_unknown_report(suffix: str) -> None:
+    """Raises UsageError for a suffix that names no kind of report."""
+    if suffix not in RENDERERS:
+        raise UsageError(f"no report is written as {suffix or 'a file without a suffix'}", hint=" ".join(RENDERERS))
+
+
+def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+    refuse_unknown_report(suffix)
+    return RENDERERS[suffix](spec, history, conclusion)
 
 
 class Check(Protocol):

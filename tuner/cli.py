@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
-from tuner.domain.errors import TunerError
+from tuner.domain.errors import InfrastructureError, TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
 app = typer.Typer(
@@ -50,7 +50,7 @@ class RunnerChoice(StrEnum):
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"servetune {__version__}")
+        _say(f"servetune {__version__}")
         raise typer.Exit
 
 
@@ -70,7 +70,7 @@ def init(
     """Write a commented study file to start from."""
     from tuner.commands import write_template
 
-    typer.echo(write_template(path))
+    _say(write_template(path))
 
 
 @app.command()
@@ -79,15 +79,18 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
     from tuner.commands import describe
     from tuner.spec_file import load_spec
 
-    typer.echo(describe(load_spec(study)))
+    _say(describe(load_spec(study)))
 
 
 @app.command()
 def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
-    from tuner.commands import find_study, plan_text
+    from tuner.assemble import preflight
+    from tuner.commands import find_study, plan_text, price_warnings
 
-    typer.echo(plan_text(*find_study(study, storage)))
+    spec, history = find_study(study, storage)
+    preflight(spec)
+    _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
 @app.command()
@@ -100,14 +103,16 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
-    from tuner.commands import find_study, render, tune_study, write_report
+    from tuner.commands import find_study, refuse_report, render, tune_study, write_report
 
+    if report is not None:
+        refuse_report(report)
     spec, _ = find_study(study, storage)
     with orderly_stop():
         answer = tune_study(spec, storage, _stderr(), quiet=quiet, verbose=verbose)
+    _say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)
-    typer.echo(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
 
@@ -184,7 +189,7 @@ def recommend(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, js
     from tuner.commands import answer_now, find_study, render
 
     answer = answer_now(*find_study(study, storage))
-    typer.echo(render(answer, json=json))
+    _say(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
 
@@ -196,27 +201,30 @@ def status(
     """Show the trials of a study, or list the studies in the storage."""
     from tuner.commands import find_study, list_studies, status_text
 
-    typer.echo(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
+    _say(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
 
 
 @app.command()
 def report(
     study: StudyArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.html, FILE.md or FILE.csv.")] = Path(
+        "report.html"
+    ),
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Write a self-contained HTML page about a study."""
+    """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
     from tuner.commands import answer_now, find_study, write_report
 
-    typer.echo(write_report(answer_now(*find_study(study, storage)), output))
+    _say(write_report(answer_now(*find_study(study, storage)), output))
 
 
 @app.command()
 def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Show the prices a study buys at, with their dates and sources."""
-    from tuner.commands import find_study, prices_text
+    from tuner.commands import find_study, price_warnings, prices_text
 
-    typer.echo(prices_text(find_study(study, storage)[0]))
+    spec, _ = find_study(study, storage)
+    _say("\n".join([prices_text(spec), *price_warnings(spec)]))
 
 
 @app.command()
@@ -224,7 +232,7 @@ def schema() -> None:
     """Print the JSON Schema of study files."""
     from tuner.spec_schema import study_schema
 
-    typer.echo(study_schema())
+    _say(study_schema())
 
 
 @app.command()
@@ -235,7 +243,7 @@ def doctor() -> None:
     findings = check_machine()
     for finding in findings:
         mark = "ok" if finding.ok else "missing" if finding.needed else "note"
-        typer.echo(f"{mark:8s}{finding.what}: {finding.detail}")
+        _say(f"{mark:8s}{finding.what}: {finding.detail}")
     raise typer.Exit(0 if all(finding.ok or not finding.needed for finding in findings) else 7)
 
 
@@ -248,7 +256,21 @@ def clean(
     from tuner.assemble import remove_leftovers
 
     for line in remove_leftovers(runner.value, dry_run=dry_run):
-        typer.echo(line)
+        _say(line)
+
+
+def _say(text: str) -> None:
+    """Print on stdout. A reader that has left is no error, and does not change the exit code; a full disk is one.
+
+    Raises InfrastructureError.
+    """
+    try:
+        typer.echo(text)
+    except OSError as error:
+        # Else the interpreter would try to write the rest once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
 
 
 def _stderr() -> Console:
@@ -265,9 +287,6 @@ def main() -> None:
     except Interrupted as error:
         _stderr().print(Text("stopped; the same command goes on from here"), soft_wrap=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         if os.environ.get("SERVETUNE_DEBUG"):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,27 +11,27 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
-from tuner.domain.agenda import Finish, estimate, next_step
+from tuner.domain.agenda import Finish, contenders, estimate, next_step, proof_s
 from tuner.domain.errors import BudgetRefused, UsageError
-from tuner.domain.recommendation import Conclusion, NoVerdict, Unproven, candidates, evidence_for
+from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Search, Trial
 from tuner.terminal import Progress, trial_line, watching
 
+PURPOSES = {"search": "search", "confirmation": "proof"}
 STUDY_SUFFIXES = (".yaml", ".yml")
 
 
 def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ...]]:
     """A study by file or by name, with the trials it has so far. Raises SpecError, UsageError."""
-    from tuner.history import open_history, read_study, study_names
+    from tuner.history import read_study, read_trials
     from tuner.spec_file import load_spec
 
     if not study.endswith(STUDY_SUFFIXES) and not Path(study).is_file():
         refuse_missing_storage(storage_url)
         return read_study(storage_url, study)
     spec = load_spec(Path(study))
-    known = storage_exists(storage_url) and spec.name in study_names(storage_url)
-    return spec, open_history(storage_url, spec).trials() if known else ()
+    return spec, read_trials(storage_url, spec) if storage_exists(storage_url) else ()
 
 
 def storage_exists(storage_url: str) -> bool:
@@ -59,7 +60,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
         progress.resume(history.trials())
-        with watching(progress, console, quiet=quiet) as watch, open_bench(spec) as bench:
+        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
             conclusion = run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
     return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
 
@@ -67,7 +68,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
 def refuse_small_budget(spec: StudySpec) -> None:
     """Raises BudgetRefused where not even one trial and one proof fit."""
     cost = estimate(spec, ())
-    needed_s = cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
+    needed_s = cost.search_trial_s + proof_s(spec, ())
     if needed_s > spec.budget.wall_time_s:
         raise BudgetRefused(
             f"one trial and the proof of a winner take about {needed_s:.0f} s, the budget is "
@@ -85,22 +86,34 @@ def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
     step = next_step(spec, history)
     if isinstance(step, Finish):
         return step.conclusion
-    best = candidates(history)
-    if not best:
+    standing = [evidence_for(candidate, history) for candidate in contenders(spec, history)]
+    best = next((e for e in standing if e.standing(spec.confirm.repeats) is not Standing.REFUTED), None)
+    if best is None:
         return NoVerdict(reason="the study has not finished, and nothing plausible was found yet")
-    return Unproven(evidence=evidence_for(best[0], history), reason="the study has not finished")
+    return Unproven(evidence=best, reason="the study has not finished")
 
 
 def render(answer: Answer, *, json: bool) -> str:
     return tune_document(answer).model_dump_json(indent=2) if json else answer_text(answer)
 
 
+def refuse_report(path: Path) -> None:
+    """Raises UsageError where `write_report` would: to be asked before the hours that fill it."""
+    from tuner.assemble import refuse_unknown_report
+
+    refuse_unwritable(path)
+    refuse_unknown_report(path.suffix)
+
+
 def write_report(answer: Answer, path: Path) -> str:
-    """Write the HTML page whole or not at all. Raises UsageError."""
+    """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
     from tuner.assemble import render_report
 
+    refuse_report(path)
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
-    return _write(path, render_report(answer.spec, answer.history, answer.conclusion if finished else None))
+    return _write(
+        path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
+    )
 
 
 def write_template(path: Path) -> str:
@@ -108,6 +121,7 @@ def write_template(path: Path) -> str:
     from tuner.prices import default_price_book
     from tuner.spec_template import study_template
 
+    refuse_unwritable(path)
     book = path.with_name("prices.csv")
     for wanted in (path, book):
         if wanted.exists():
@@ -115,12 +129,23 @@ def write_template(path: Path) -> str:
     return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Raises UsageError where no file of this name can be written."""
+    if path.is_dir() or not path.name:
+        raise UsageError(f"cannot write {path}: it is a folder", hint="name a file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        why = "it may not be written to" if path.parent.is_dir() else "there is no such folder"
+        raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
+
+
 def _write(path: Path, text: str) -> str:
+    refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     return f"wrote {path}"
 
@@ -145,18 +170,23 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
     cost = estimate(spec, history)
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
     trials = max(0, spec.budget.trials - searched)
-    proof_s = cost.proof_s(spec.confirm.repeats)
-    room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proof_s)
+    proving_s = proof_s(spec, history)
+    room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proving_s)
     fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
+    to_do = (
+        f"{fitting} search trials of about {cost.search_trial_s:.0f} s, then {spec.confirm.repeats} proofs of about "
+        f"{proving_s / spec.confirm.repeats:.0f} s: "
+        f"about {(fitting * cost.search_trial_s + proving_s) / 60:.1f} minutes"
+    )
+    if isinstance(next_step(spec, history), Finish):
+        to_do = "nothing: the study has its answer"
     unit_costs = [spec.pricing.unit_cost_per_hour(configuration) for configuration in spec.space]
     currency = spec.pricing.book.currency
     return "\n".join(
         [
             describe(spec),
             f"  done    {len(history)} trials in {cost.elapsed_s:.0f} s",
-            f"  to do   {fitting} search trials of about {cost.search_trial_s:.0f} s, then "
-            f"{spec.confirm.repeats} proofs of about {cost.confirmation_s:.0f} s: "
-            f"about {(fitting * cost.search_trial_s + proof_s) / 60:.1f} minutes",
+            f"  to do   {to_do}",
             f"  budget  {spec.budget.trials} trials, {spec.budget.wall_time_s:g} s",
             f"  prices  {min(unit_costs):.4f} to {max(unit_costs):.4f} {currency} per replica and hour"
             f" ({spec.pricing.book.term})",
@@ -165,7 +195,9 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
 
 
 def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:
-    lines = [f"trial {trial.number:3d} {trial.purpose.kind:12s} {trial_line(trial, spec)}" for trial in history]
+    lines = [
+        f"trial {trial.number:3d}  {PURPOSES[trial.purpose.kind]:6s}  {trial_line(trial, spec)}" for trial in history
+    ]
     return "\n".join([*lines, answer_text(answer_now(spec, history))])
 
 

@@ -74,11 +74,7 @@ def open_history(storage_url: str, spec: StudySpec) -> OptunaHistory:
         study = optuna.create_study(
             storage=_storage(storage_url), study_name=spec.name, direction="minimize", load_if_exists=True
         )
-        known = study.user_attrs.get(SPEC_ATTRIBUTE)
-        if known is None:
-            _refuse_foreign(study)
-        else:
-            _refuse_other_content(spec_from_json(known), spec)
+        _refuse_another(study, spec)
         study.set_user_attr(SPEC_ATTRIBUTE, spec_to_json(spec))
     return OptunaHistory(study, spec.space)
 
@@ -98,6 +94,19 @@ def read_study(storage_url: str, name: str) -> tuple[StudySpec, tuple[Trial, ...
         return spec_from_json(text), _read_trials(study)
 
 
+def read_trials(storage_url: str, spec: StudySpec) -> tuple[Trial, ...]:
+    """The trials of the study that a file describes, none where it was never tuned; nothing is written.
+
+    Raises UsageError as `open_history` does.
+    """
+    with _storage_errors():
+        if spec.name not in study_names(storage_url):
+            return ()
+        study = optuna.load_study(storage=_storage(storage_url), study_name=spec.name)
+        _refuse_another(study, spec)
+        return _read_trials(study)
+
+
 def study_names(storage_url: str) -> tuple[str, ...]:
     with _storage_errors():
         return tuple(optuna.get_all_study_names(storage=_storage(storage_url)))
@@ -106,6 +115,14 @@ def study_names(storage_url: str) -> tuple[str, ...]:
 def _read_trials(study: optuna.Study) -> tuple[Trial, ...]:
     texts = [frozen.user_attrs.get(TRIAL_ATTRIBUTE) for frozen in study.get_trials(deepcopy=False)]
     return tuple(trial_from_json(text) for text in texts if text is not None)
+
+
+def _refuse_another(study: optuna.Study, asked: StudySpec) -> None:
+    known = study.user_attrs.get(SPEC_ATTRIBUTE)
+    if known is None:
+        _refuse_foreign(study)
+    else:
+        _refuse_other_content(spec_from_json(known), asked)
 
 
 def _refuse_foreign(study: optuna.Study) -> None:
@@ -137,7 +154,11 @@ def _storage_errors() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         first_line = str(error).splitlines()[0]
-        raise UsageError(f"the storage cannot be used: {first_line}", hint="check --storage") from error
+        raise UsageError(
+            f"the storage cannot be used: {first_line}", hint="--storage is a URL such as sqlite:///FILE"
+        ) from error
+    except ImportError as error:
+        raise UsageError(f"the storage cannot be used: {error}", hint="install that database's driver") from error
     except optuna.exceptions.StorageInternalError as error:
         raise UsageError(f"the storage cannot be used: {error}", hint="check --storage and the disk") from error
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
@@ -28,14 +31,44 @@ def orderly_stop() -> Iterator[None]:
         received += 1
         if received == 1:
             raise Interrupted(number)
-        if received == 2:
-            sys.stderr.write("still taking the server down; once more leaves it to `servetune clean`\n")
-            return
-        os._exit(128 + number)
+        _wait_or_leave(received, number)
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What is begun inside is finished: SIGINT and SIGTERM take effect at the end. A third one leaves at once.
+
+    Nothing to do in other threads than the main one: signals are handled only there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+        if len(arrived) > 1:
+            _wait_or_leave(len(arrived), number)
+
+    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
+
+
+def _wait_or_leave(received: int, number: int) -> None:
+    if received == 2:
+        sys.stderr.write("still taking the server down; once more leaves it to `servetune clean`\n")
+        return
+    os._exit(128 + number)

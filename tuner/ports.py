@@ -34,7 +34,10 @@ class Runner(Protocol):
         ...
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
-        """The server's counters since it started. Raises TransientFailure."""
+        """The server's counters since it started.
+
+        Raises InfeasibleConfiguration (it ran out of memory while serving), TransientFailure.
+        """
         ...
 
 

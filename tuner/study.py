@@ -13,7 +13,7 @@ from tuner.domain.deployment import Deployment, telemetry_between
 from tuner.domain.errors import InfeasibleConfiguration, InfrastructureError, InvalidMeasurement, TransientFailure
 from tuner.domain.events import Event, Phase, PhaseStarted, Repeated, StudyOpened, TrialFinished
 from tuner.domain.measurement import Measurement, measure
-from tuner.domain.recommendation import Conclusion, candidates
+from tuner.domain.recommendation import COMFORTABLE, Conclusion, cost_to_beat, miss
 from tuner.domain.slo import Verdict
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
@@ -93,7 +93,7 @@ def run_study(
         trial = run_trial(spec, plan, bench=bench, watch=watch)
         watch(_phase(plan, "append"))
         history.append(trial)
-        done = (*done, trial)
+        done, exhausted = (*done, trial), ""
         watch(TrialFinished(trial=trial))
         failures_in_a_row = _failures(trial, failures_in_a_row, allowed=spec.budget.failed_trials)
 
@@ -115,7 +115,6 @@ def _next_number(done: Sequence[Trial]) -> int:
 
 
 def _search_plan(spec: StudySpec, proposal: Proposal, done: Sequence[Trial]) -> TrialPlan:
-    best = candidates(done)
     return TrialPlan(
         number=_next_number(done),
         purpose=Search(),
@@ -123,7 +122,7 @@ def _search_plan(spec: StudySpec, proposal: Proposal, done: Sequence[Trial]) -> 
         replica_counts=proposal.replica_counts,
         window_s=spec.load.window_s,
         unit_cost_per_hour=spec.pricing.unit_cost_per_hour(proposal.configuration),
-        cost_to_beat=best[0].cost_per_hour if best else None,
+        cost_to_beat=cost_to_beat(done),
     )
 
 
@@ -133,7 +132,7 @@ def _confirmation_plan(spec: StudySpec, step: ConfirmNext, done: Sequence[Trial]
         purpose=Confirmation(replicas=step.candidate.replicas, repeat=step.repeat),
         configuration=step.candidate.configuration,
         replica_counts=(step.candidate.replicas,),
-        window_s=spec.confirm.window_s,
+        window_s=spec.confirm.window_s * step.candidate.replicas,
         unit_cost_per_hour=step.candidate.unit_cost_per_hour,
         cost_to_beat=None,
     )
@@ -204,13 +203,14 @@ class _Visit:
         return outcome, _phases(marks)
 
     def _levels(self, deployment: Deployment) -> tuple[Level, ...]:
+        """Lighter and lighter, until one holds with room to spare: a borderline one needs another behind it."""
         levels: list[Level] = []
         for replicas in self.plan.replica_counts:
             if levels and self._not_worth_it(replicas, levels[-1]):
                 continue
             level = Level(replicas=replicas, measurement=self._measure(deployment, replicas))
             levels.append(level)
-            if level.verdict is not Verdict.FAIL:
+            if level.verdict is not Verdict.FAIL and miss(level.measurement) <= COMFORTABLE:
                 break
         return tuple(levels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from tuner.domain.agenda import estimate
-from tuner.domain.events import Event, PhaseStarted, Repeated, StudyOpened, TrialFinished
+from tuner.domain.events import Event, LoadAdvanced, PhaseStarted, Repeated, StudyOpened, TrialFinished
 from tuner.domain.recommendation import candidates
 from tuner.domain.slo import PERCENT, Verdict
 from tuner.domain.spec import StudySpec
@@ -31,7 +32,9 @@ class Progress:
         self._console = console
         self._verbose = verbose
         self._trials: tuple[Trial, ...] = ()
-        self.now = ""
+        self._now = ""
+        self._load = ""
+        self._label = ""
 
     def resume(self, trials: tuple[Trial, ...]) -> None:
         self._trials = trials
@@ -42,11 +45,15 @@ class Progress:
                 tail = f", going on after {before} trials" if before else ""
                 self._line(f"study {study}: {size} configurations{tail}")
             case PhaseStarted(number=number, phase=phase, detail=detail):
-                self.now = f"{self._which(event)}  {phase} {detail}".rstrip()
+                self._label = self._which(event)
+                self._now, self._load = f"{self._label}  {phase} {detail}".rstrip(), ""
                 if self._verbose:
                     self._line(f"trial={number} step={phase} {detail}".rstrip())
-            case Repeated(number=number, reason=reason):
-                self._line(f"trial {number} again: {reason}")
+            case LoadAdvanced(sent=sent, due=due, errors=errors, p99_ms=p99_ms):
+                failed = f", {errors} failed" if errors else ""
+                self._load = f"  {sent} of {due} sent, p99 {p99_ms:.1f} ms{failed}"
+            case Repeated(reason=reason):
+                self._line(f"{self._label} again: {reason}")
             case TrialFinished(trial=trial):
                 self._trials = (*self._trials, trial)
                 self._line(f"{self._which_done(trial)}  {trial_line(trial, self._spec)}")
@@ -60,7 +67,7 @@ class Progress:
         price = (
             f"best {best[0].cost_per_hour:.4f} {self._spec.pricing.book.currency}/h" if best else "none plausible yet"
         )
-        return f"{self.now}  |  {price}  |  {max(0.0, left_s):.0f} s left"
+        return f"{self._now}{self._load}  |  {price}  |  {max(0.0, left_s):.0f} s left"
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
@@ -97,9 +104,14 @@ def _outcome(trial: Trial, spec: StudySpec) -> str:
 
 def _level(level: Level, trial: Trial, spec: StudySpec) -> str:
     measurement = level.measurement
-    shown = [f"{t.slo.indicator} {t.observed:.4g}" for t in measurement.tallies if t.slo.indicator in PERCENT]
+    shown = [
+        f"{t.slo.indicator} {t.observed:.4g}"
+        for t in measurement.tallies
+        if t.slo.indicator in PERCENT and math.isfinite(t.observed)
+    ]
     if measurement.errors or not shown:
-        shown.append(f"error_ratio {measurement.error_ratio:.3g}")
+        why = f" ({measurement.first_error})" if measurement.first_error else ""
+        shown.append(f"{measurement.error_ratio:.3g} of requests failed{why}")
     replicas = f"x{level.replicas} " if level.replicas > 1 else ""
     cost = f"{trial.unit_cost_per_hour * level.replicas:.4f} {spec.pricing.book.currency}/h"
     doubts = f" ({', '.join(measurement.doubts)})" if measurement.doubts else ""

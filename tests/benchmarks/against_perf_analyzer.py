@@ -100,9 +100,8 @@ def server() -> Iterator[Deployment]:
 
 
 def main(command: str, capacity_rps: float) -> None:
-    print(
-        f"{'body':>7s}{'rate':>6s}  {'client':14s}{'answered':>9s}{'p50 ms':>9s}{'p99 ms':>9s}{'CPU ms/request':>16s}  doubts"
-    )
+    columns = f"{'answered':>9s}{'p50 ms':>9s}{'p99 ms':>9s}{'CPU ms/request':>16s}  doubts"
+    print(f"{'body':>7s}{'rate':>6s}  {'client':14s}{columns}")
     with server() as deployment:
         for shape in (IMAGE_SHAPE, SMALL_SHAPE):
             for share in SHARES:

@@ -1,10 +1,10 @@
 """Random serving scenarios in the protocol of the search benchmark, with physics of their own.
 
-Nothing here may import the product: the search must not be judged by the formulas it was written with. What differs from
-the search's model: work comes in quantised waves over the processors of a slice, clocks throttle, batches are padded to
-powers of two or not at all, memory traffic follows embedding tables, neighbours interfere for as long as a deployment
-lives, garbage collection stops the cores, arrivals are renewal or on-off processes, and some scenarios are response
-surfaces that no server would have.
+Nothing here may import the product: the search must not be judged by the formulas it was written with. What differs
+from the search's model: work comes in quantised waves over the processors of a slice, clocks throttle, batches are
+padded to powers of two or not at all, memory traffic follows embedding tables, neighbours interfere for as long as a
+deployment lives, garbage collection stops the cores, arrivals are renewal or on-off processes, and some scenarios are
+response surfaces that no server would have.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ CATALOGUE: dict[str, tuple[float, float, float, float, int]] = {  # tflops, GB/s
 MIG = {"A30": {0.25, 0.5, 1.0}, "A100-40": {0.125, 0.25, 0.5, 1.0}, "A100-80": {0.125, 0.25, 0.5, 1.0}}
 MIG["H100"] = {0.125, 0.25, 0.5, 1.0}
 KINDS = ("compute", "embedding", "preprocessing", "mixed", "surface")
+SURFACES = ("surface", "lottery", "inverted")  # no server: waves, pure chance, and dearer is slower
 ARRIVALS = ("poisson", "poisson", "gamma", "onoff", "ramps")
 TEST_S = 60.0
-TEST_REQUESTS = 6_000
-TRUTH_REQUESTS = 24_000
+TEST_REQUESTS = 20_000
+TRUTH_REQUESTS = 50_000
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Scenario:
 def truth(scenario: Scenario, index: int) -> float:
     """p99 of long tests with no interference; infinity where it does not start or is overloaded."""
     source = np.random.default_rng([scenario.seed, index, 99])
-    if scenario.kind == "surface":
+    if scenario.kind in SURFACES:
         return surface_p99(scenario, index)
     if startup_failure(scenario, index) or overloaded(scenario, index):
         return math.inf
@@ -180,16 +181,16 @@ def simulate(
     starts, sizes, ends, device = _through_batches(scenario, config, ready, stall, factor)
     latency = np.repeat(ends, sizes) - np.sort(times)[: sum(sizes)]
     span = ends[-1] - times[0]
-    return dict(
-        latency=latency,
-        sizes=sizes,
-        busy=float(np.sum(np.array(ends) - starts)),
-        device=device,
-        span=span,
-        cpu=float(work.sum()) / span / cores,
-        load=requests / (times[-1] or 1.0),
-        count=requests,
-    )
+    return {
+        "latency": latency,
+        "sizes": sizes,
+        "busy": float(np.sum(np.array(ends) - starts)),
+        "device": device,
+        "span": span,
+        "cpu": float(work.sum()) / span / cores,
+        "load": requests / (times[-1] or 1.0),
+        "count": requests,
+    }
 
 
 def _through_cores(times: np.ndarray, work: np.ndarray, cores: int, law: Mapping[str, Any]) -> np.ndarray:
@@ -237,12 +238,12 @@ def _through_batches(
 def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, requests: int) -> Result:
     setup_s = 20.0 + scenario.law["setup"]
     if source.random() < 0.01:
-        return dict(status="error", slo_met=False, test_seconds=setup_s)
-    failure = None if scenario.kind == "surface" else startup_failure(scenario, index)
+        return {"status": "error", "slo_met": False, "test_seconds": setup_s}
+    failure = None if scenario.kind in SURFACES else startup_failure(scenario, index)
     if failure:
-        return dict(status=failure, slo_met=False, test_seconds=20.0 if failure == "unschedulable" else setup_s)
+        return {"status": failure, "slo_met": False, "test_seconds": 20.0 if failure == "unschedulable" else setup_s}
     factor = float(source.lognormal(0.0, scenario.law["interference"]))
-    if scenario.kind == "surface":
+    if scenario.kind in SURFACES:
         return surface_test(scenario, index, source)
     found = simulate(scenario, index, source, requests=requests, factor=factor)
     limit = scenario.info["p99_limit_ms"]
@@ -250,27 +251,27 @@ def run_test(scenario: Scenario, index: int, source: np.random.Generator, *, req
     p50, p95, p99 = (float(np.percentile(latency, q)) for q in (50, 95, 99))
     over = float(np.mean(latency > limit))
     batches = len(found["sizes"])
-    result: Result = dict(
-        status="ok",
-        offered_rps=found["load"],
-        throughput_rps=min(found["load"], found["count"] / found["span"]),
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-        frac_over=over,
-        n_requests=requests,
-        slo_met=p99 <= limit,
-        test_seconds=setup_s + TEST_S,
-    )
+    result: Result = {
+        "status": "ok",
+        "offered_rps": found["load"],
+        "throughput_rps": min(found["load"], found["count"] / found["span"]),
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "frac_over": over,
+        "n_requests": requests,
+        "slo_met": p99 <= limit,
+        "test_seconds": setup_s + TEST_S,
+    }
     if scenario.law["telemetry"]:
         config = scenario.configs[index]
-        result |= dict(
-            mem_peak_gb=memory_gb(scenario, config) * float(source.normal(1, 0.01)),
-            cpu_util=min(1.0, found["cpu"] * float(source.normal(1, 0.02))),
-            gpu_util=min(1.0, found["device"] / found["span"]),
-            mean_batch=found["count"] / batches,
-            gpu_ms_per_batch=found["busy"] / batches * 1000.0,
-        )
+        result |= {
+            "mem_peak_gb": memory_gb(scenario, config) * float(source.normal(1, 0.01)),
+            "cpu_util": min(1.0, found["cpu"] * float(source.normal(1, 0.02))),
+            "gpu_util": min(1.0, found["device"] / found["span"]),
+            "mean_batch": found["count"] / batches,
+            "gpu_ms_per_batch": found["busy"] / batches * 1000.0,
+        }
     return result
 
 
@@ -294,18 +295,18 @@ def surface_test(scenario: Scenario, index: int, source: np.random.Generator) ->
     limit = scenario.info["p99_limit_ms"]
     over = 0.01 * (p99 / limit) ** 4
     load = rate(scenario, scenario.configs[index]) * float(source.normal(1.0, 0.007))
-    return dict(
-        status="ok",
-        offered_rps=load,
-        throughput_rps=load,
-        p50_ms=p99 * 0.4,
-        p95_ms=p99 * 0.8,
-        p99_ms=p99,
-        frac_over=min(1.0, over),
-        n_requests=TEST_REQUESTS,
-        slo_met=p99 <= limit,
-        test_seconds=TEST_S + 40.0,
-    )
+    return {
+        "status": "ok",
+        "offered_rps": load,
+        "throughput_rps": load,
+        "p50_ms": p99 * 0.4,
+        "p95_ms": p99 * 0.8,
+        "p99_ms": p99,
+        "frac_over": min(1.0, over),
+        "n_requests": TEST_REQUESTS,
+        "slo_met": p99 <= limit,
+        "test_seconds": TEST_S + 40.0,
+    }
 
 
 def make(seed: int, kind: str | None = None) -> Scenario:
@@ -314,6 +315,8 @@ def make(seed: int, kind: str | None = None) -> Scenario:
         source = np.random.default_rng([seed, attempt, 20_26])
         chosen = kind or KINDS[int(source.choice(5, p=[0.28, 0.18, 0.24, 0.2, 0.1]))]
         found = _draw(seed, chosen, source)
+        if found is not None and kind == "inverted":
+            return found
         if found is not None and np.sum(found.costs < found.cheapest(1.0)) >= 0.03 * len(found.configs):
             return found
     raise ValueError(f"no solvable scenario for seed {seed}")
@@ -325,24 +328,28 @@ def _draw(seed: int, kind: str, source: np.random.Generator) -> Scenario | None:
     if len(configs) > 5_000:
         return None
     law |= _readers(space, source)
+    if kind == "lottery":
+        law |= {"amplitudes": np.zeros(7), "jitter": 1.0, "cost_slope": 0.0}
+    if kind == "inverted":
+        law |= {"jitter": 0.3, "cost_slope": -1.0}
     prices = {name: CATALOGUE[name][3] * float(source.lognormal(0, 0.2)) for name in _types(space)}
     core_price, premium = float(source.choice([0.02, 0.035, 0.05])), float(source.choice([0.0, 0.1, 0.3]))
     costs = np.array([_cost(c, law, prices, core_price=core_price, premium=premium) for c in configs])
-    info = dict(
-        name=f"generated-{seed}-{kind}",
-        space=space,
-        target_rps=1.0,
-        p99_limit_ms=1e9,
-        gpu_price_h=prices,
-        gpu_specs={
-            n: dict(tflops=float(CATALOGUE[n][0]), gbps=float(CATALOGUE[n][1]), mem_gb=float(CATALOGUE[n][2]))
+    info = {
+        "name": f"generated-{seed}-{kind}",
+        "space": space,
+        "target_rps": 1.0,
+        "p99_limit_ms": 1e9,
+        "gpu_price_h": prices,
+        "gpu_specs": {
+            n: {"tflops": float(CATALOGUE[n][0]), "gbps": float(CATALOGUE[n][1]), "mem_gb": float(CATALOGUE[n][2])}
             for n in prices
             if n != "ZX-9"
         },
-        cpu_price_h=core_price,
-        share_premium=premium,
-        weights_gb=law["weights"],
-    )
+        "cpu_price_h": core_price,
+        "share_premium": premium,
+        "weights_gb": law["weights"],
+    }
     scenario = Scenario(info["name"], kind, info, configs, costs, law, seed)
     return _with_target(scenario, source)
 
@@ -352,8 +359,8 @@ def _with_target(scenario: Scenario, source: np.random.Generator) -> Scenario | 
     order = np.argsort(scenario.costs)
     anchor = int(order[int(len(order) * source.uniform(0.1, 0.6))])
     config, law = scenario.configs[anchor], scenario.law
-    if scenario.kind == "surface":
-        scenario.info |= dict(target_rps=float(round(source.uniform(100, 2000))), p99_limit_ms=50.0)
+    if scenario.kind in SURFACES:
+        scenario.info |= {"target_rps": float(round(source.uniform(100, 2000))), "p99_limit_ms": 50.0}
         values = np.log([surface_p99(scenario, i) / 50.0 for i in source.integers(0, len(order), 300)])
         law["offset"] -= float(np.quantile(values, source.uniform(0.04, 0.2)))
         return scenario
@@ -414,63 +421,65 @@ def _readers(space: Mapping[str, list[Any]], source: np.random.Generator) -> dic
     helper = {1: 1.0, 2: float(source.uniform(0.7, 1.05)), 4: float(source.uniform(0.6, 1.2))}
     saved = float(source.uniform(0.6, 1.0))
     delay = next((n for n in names if n.endswith("delay_ms")), None)
-    return dict(
-        gpu=lambda c: c[gpu],
-        share=lambda c: c[share],
-        cores=lambda c: c[cpu],
-        batch=lambda c: int(c[batch]),
-        delay=lambda c: c[delay] / 1000.0 if delay else 0.0,
-        replicas=lambda c: c.get("replicas", 1),
-        precision=lambda c: speed.get(c.get("variant", "fp32"), 1.0),
-        thread_cost=lambda c: helper[c.get("env.PREPROCESS_THREADS", 1)] * (saved if c.get("arg.cache") == "on" else 1),
-        threads=lambda c: c[cpu],
-    )
+    return {
+        "gpu": lambda c: c[gpu],
+        "share": lambda c: c[share],
+        "cores": lambda c: c[cpu],
+        "batch": lambda c: int(c[batch]),
+        "delay": lambda c: c[delay] / 1000.0 if delay else 0.0,
+        "replicas": lambda c: c.get("replicas", 1),
+        "precision": lambda c: speed.get(c.get("variant", "fp32"), 1.0),
+        "thread_cost": lambda c: (
+            helper[c.get("env.PREPROCESS_THREADS", 1)] * (saved if c.get("arg.cache") == "on" else 1)
+        ),
+        "threads": lambda c: c[cpu],
+    }
 
 
 def _law(kind: str, source: np.random.Generator) -> dict[str, Any]:
-    heavy = {"compute": 1.0, "embedding": 0.05, "preprocessing": 0.12, "mixed": 0.4, "surface": 1.0}[kind]
-    core_ms = {"compute": 1.0, "embedding": 1.5, "preprocessing": 9.0, "mixed": 4.0, "surface": 1.0}[kind]
+    heavy = {"compute": 1.0, "embedding": 0.05, "preprocessing": 0.12, "mixed": 0.4}.get(kind, 1.0)
+    core_ms = {"compute": 1.0, "embedding": 1.5, "preprocessing": 9.0, "mixed": 4.0}.get(kind, 1.0)
     weights = float(source.lognormal(math.log(8.0 if kind == "embedding" else 0.3), 0.6))
-    return dict(
-        flops=heavy * float(source.lognormal(math.log(0.12), 0.7)),
-        tiles=int(source.integers(6, 60)),
-        share_power=float(source.uniform(0.85, 1.1)),
-        efficiency={name: float(source.lognormal(0, 0.2)) for name in CATALOGUE},
-        weights=weights,
-        touched=float(source.uniform(0.01, 0.05)) if kind == "embedding" else 1.0,
-        row_gb=float(source.lognormal(math.log(0.004 if kind == "embedding" else 0.0004), 0.6)),
-        bandwidth_floor=float(source.choice([0.0, 0.25])),
-        overlap=bool(source.random() < 0.5),
-        throttle=float(source.choice([1.0, 1.08, 1.2])),
-        launch=float(source.lognormal(math.log(0.0012), 0.5)),
-        padding=str(source.choice(["none", "power", "full"], p=[0.45, 0.35, 0.2])),
-        core=core_ms / 1000.0 * float(source.lognormal(0, 0.5)),
-        contention=float(source.choice([0.0, 0.005, 0.015])),
-        work_shape=float(source.choice([2.0, 8.0, 40.0])),
-        stall=float(source.choice([0.0, 0.6, 2.0])),
-        pause=float(source.choice([0.0, 0.0, 0.01])),
-        pause_every=float(source.uniform(1.5, 6.0)),
-        context=float(source.uniform(0.3, 1.2)),
-        activation=float(source.lognormal(math.log(0.04), 0.8)),
-        memory_power=float(source.choice([1.0, 1.0, 0.8])),
-        slices=bool(source.random() < 0.5),
-        interference=float(source.choice([0.01, 0.03, 0.06])),
-        telemetry=bool(source.random() < 0.85),
-        setup=float(source.uniform(10, 60)),
-        parallel=0.85,
-        arrivals=ARRIVALS[int(source.integers(0, 5))],
-        variability=float(source.choice([2.0, 5.0])),
-        period=float(source.choice([0.3, 1.0, 5.0])),
-        duty=0.2,
-        height=float(source.choice([1.5, 2.5])),
-        sway=float(source.uniform(0.2, 0.6)),
-        amplitudes=source.normal(0, 0.35, 7),
-        frequencies=source.normal(0, 1.5, (7, 12)),
-        phases=source.uniform(0, 6.3, 7),
-        jitter=float(source.choice([0.0, 0.3])),
-        offset=0.5,
-        cost_slope=float(source.choice([0.0, 0.5, 1.0])),
-    )
+    return {
+        "flops": heavy * float(source.lognormal(math.log(0.12), 0.7)),
+        "tiles": int(source.integers(6, 60)),
+        "share_power": float(source.uniform(0.85, 1.1)),
+        "efficiency": {name: float(source.lognormal(0, 0.2)) for name in CATALOGUE},
+        "weights": weights,
+        "touched": float(source.uniform(0.01, 0.05)) if kind == "embedding" else 1.0,
+        "row_gb": float(source.lognormal(math.log(0.004 if kind == "embedding" else 0.0004), 0.6)),
+        "bandwidth_floor": float(source.choice([0.0, 0.25])),
+        "overlap": bool(source.random() < 0.5),
+        "throttle": float(source.choice([1.0, 1.08, 1.2])),
+        "launch": float(source.lognormal(math.log(0.0012), 0.5)),
+        "padding": str(source.choice(["none", "power", "full"], p=[0.45, 0.35, 0.2])),
+        "core": core_ms / 1000.0 * float(source.lognormal(0, 0.5)),
+        "contention": float(source.choice([0.0, 0.005, 0.015])),
+        "work_shape": float(source.choice([2.0, 8.0, 40.0])),
+        "stall": float(source.choice([0.0, 0.6, 2.0])),
+        "pause": float(source.choice([0.0, 0.0, 0.01])),
+        "pause_every": float(source.uniform(1.5, 6.0)),
+        "context": float(source.uniform(0.3, 1.2)),
+        "activation": float(source.lognormal(math.log(0.04), 0.8)),
+        "memory_power": float(source.choice([1.0, 1.0, 0.8])),
+        "slices": bool(source.random() < 0.5),
+        "interference": float(source.choice([0.01, 0.03, 0.06])),
+        "telemetry": bool(source.random() < 0.85),
+        "setup": float(source.uniform(10, 60)),
+        "parallel": 0.85,
+        "arrivals": ARRIVALS[int(source.integers(0, 5))],
+        "variability": float(source.choice([2.0, 5.0])),
+        "period": float(source.choice([0.3, 1.0, 5.0])),
+        "duty": 0.2,
+        "height": float(source.choice([1.5, 2.5])),
+        "sway": float(source.uniform(0.2, 0.6)),
+        "amplitudes": source.normal(0, 0.35, 7),
+        "frequencies": source.normal(0, 1.5, (7, 12)),
+        "phases": source.uniform(0, 6.3, 7),
+        "jitter": float(source.choice([0.0, 0.3])),
+        "offset": 0.5,
+        "cost_slope": float(source.choice([0.0, 0.5, 1.0])),
+    }
 
 
 def _cost(

@@ -6,13 +6,13 @@ Scenarios below 1000 are for developing, from 1000 on for reporting: nothing may
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from tests.benchmarks.scenario_generator import Config, Result, Scenario, make
+from tests.benchmarks.scenario_generator import Config, Scenario, make
 from tuner.search import stdio
 
 
@@ -20,39 +20,18 @@ class Program(Protocol):
     def __call__(self, message: dict[str, Any]) -> dict[str, Any]: ...
 
 
-def structured(scenario: Scenario, seed: int) -> Program:
+def program(name: str, scenario: Scenario, seed: int) -> Program:
     costs = [(c, float(k)) for c, k in zip(scenario.configs, scenario.costs, strict=True)]
-    session = stdio.open_session(scenario.info, costs, seed)
+    session = stdio.SESSIONS[name](scenario.info, costs, seed)
     return lambda message: stdio.respond(session, message)
 
 
-def random_choice(scenario: Scenario, seed: int) -> Program:
-    source, state = np.random.default_rng(seed), {}
-    costs = {str(c): float(k) for c, k in zip(scenario.configs, scenario.costs, strict=True)}
-
-    def answer(message: dict[str, Any]) -> dict[str, Any]:
-        if message["op"] == "suggest":
-            return {"config": scenario.configs[int(source.integers(len(scenario.configs)))]}
-        if message["op"] == "recommend":
-            return {"config": state.get("best")}
-        config: Config = message["config"]
-        result: Result = message["result"]
-        if result["slo_met"] and (not state or costs[str(config)] < costs[str(state["best"])]):
-            state["best"] = config
-        return {}
-
-    return answer
-
-
-OPTIMIZERS: dict[str, Callable[[Scenario, int], Program]] = {"structured": structured, "random": random_choice}
-
-
 def study(scenario: Scenario, seed: int, *, budget: int, optimizer: str) -> list[dict[str, Any]]:
-    ask = OPTIMIZERS[optimizer](scenario, seed)
+    ask = program(optimizer, scenario, seed)
     limit = scenario.info["p99_limit_ms"]
     best, safe = scenario.cheapest(1.0), scenario.cheapest(0.9)
     safe = best if np.isinf(safe) else safe
-    index = {str(c): k for k, c in enumerate(scenario.configs)}
+    index = {_key(c): k for k, c in enumerate(scenario.configs)}
     rows: list[dict[str, Any]] = []
     repeats: dict[int, int] = {}
     for _ in range(budget):
@@ -60,27 +39,31 @@ def study(scenario: Scenario, seed: int, *, budget: int, optimizer: str) -> list
         answer = ask({"op": "suggest"})
         if answer.get("stop"):
             break
-        i = index[str(answer["config"])]
+        i = index[_key(answer["config"])]
         repeats[i] = repeats.get(i, seed * 10) + 1
         result = scenario.trial(i, repeats[i])
         ask({"op": "observe", "config": answer["config"], "result": result})
         chosen = ask({"op": "recommend"}).get("config")
         think = time.process_time() - started
-        j = None if chosen is None else index[str(chosen)]
+        j = None if chosen is None else index[_key(chosen)]
         fine = j is not None and scenario.true_p99(j) <= 1.02 * limit
         truly = scenario.true_p99(i) <= 1.02 * limit
         rows.append(
-            dict(
-                robust=fine and scenario.costs[j] <= 1.05 * safe,
-                near=fine and scenario.costs[j] <= 1.05 * best,
-                false=j is not None and not fine,
-                hit=bool(truly and scenario.costs[i] <= 1.05 * best and result["slo_met"]),
-                minutes=result["test_seconds"] / 60,
-                think=think,
-                regret=float(scenario.costs[j] / best) if fine else 9.9,
-            )
+            {
+                "robust": fine and scenario.costs[j] <= 1.05 * safe,
+                "near": fine and scenario.costs[j] <= 1.05 * best,
+                "false": j is not None and not fine,
+                "hit": bool(truly and scenario.costs[i] <= 1.05 * best and result["slo_met"]),
+                "minutes": result["test_seconds"] / 60,
+                "think": think,
+                "regret": float(scenario.costs[j] / best) if fine else 9.9,
+            }
         )
     return rows
+
+
+def _key(config: Config) -> str:
+    return json.dumps(config, sort_keys=True)
 
 
 def line(name: str, studies: list[list[dict[str, Any]]], budget: int) -> str:
@@ -90,11 +73,12 @@ def line(name: str, studies: list[list[dict[str, Any]]], budget: int) -> str:
     hits = [next((t + 1 for t, x in enumerate(r) if x["hit"]), 10 * budget) for r in studies]
     middle, tail = (float(np.quantile(hits, q, method="higher")) for q in (0.5, 0.9))
     minutes = np.median([sum(x["minutes"] for x in r) for r in studies])
+    thinking = [x["think"] for r in studies for x in r]
     return (
         f"{name:28s} robust@8/12/18/end{share('robust', 8)}{share('robust', 12)}{share('robust', 18)}"
         f"{share('robust', 10**6)}  near@end{share('near', 10**6)}  false@end{share('false', 10**6)}"
         f"  hit {middle:.0f}/{tail:.0f}  trials {np.median([len(r) for r in studies]):.0f}  min {minutes:.0f}"
-        f"  cpu {np.mean([x['think'] for r in studies for x in r]):.3f}/{max(x['think'] for r in studies for x in r):.2f} s"
+        f"  cpu {np.mean(thinking):.3f}/{max(thinking):.2f} s"
     )
 
 

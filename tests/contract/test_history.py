@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from tests.fakes import FakeLoad, FakeRunner, ListHistory, VirtualClock
+from tests.fakes import ListHistory
 from tests.specs import a_spec
-from tests.unit.test_study_loop import InOrder, setting
+from tests.unit.test_study_loop import setting
 from tuner.domain.errors import UsageError
 from tuner.domain.trial import Failed, Infeasible, Trial
 from tuner.history import SPEC_ATTRIBUTE, TRIAL_ATTRIBUTE, open_history, read_study, study_names
@@ -129,6 +131,29 @@ def test_optunas_own_view_shows_cost_and_outcome(tmp_path: Path):
     assert SPEC_ATTRIBUTE in study.user_attrs
 
 
+def test_optuna_dashboard_opens_it(tmp_path: Path):
+    """Its own WSGI application answers with our study and its trials, asked as a browser would."""
+    from optuna_dashboard import wsgi
+
+    url = f"sqlite:///{tmp_path}/h.db"
+    history = open_history(url, a_spec())
+    for trial in some_trials():
+        history.append(trial)
+
+    def get(path: str) -> dict:
+        environment = {"PATH_INFO": path, "QUERY_STRING": ""}
+        setup_testing_defaults(environment)
+        said: list[str] = []
+        body = b"".join(wsgi(url)(environment, lambda status, _headers, _error=None: said.append(status)))
+        assert said[0].startswith("200"), said
+        return json.loads(body)
+
+    (study,) = get("/api/studies")["study_summaries"]
+    assert study["study_name"] == "fake"
+    trials = get(f"/api/studies/{study['study_id']}")["trials"]
+    assert [trial["state"] for trial in trials].count("Complete") == len(some_trials()) - 2
+
+
 def _hold(url: str, held: multiprocessing.synchronize.Event) -> None:
     with coordinating(url, "fake"):
         held.set()
@@ -149,11 +174,3 @@ def test_a_second_coordinator_is_refused_until_the_first_is_gone_even_by_sigkill
     with coordinating(url, "fake"):
         pass
     other.close()
-
-
-def test_fakes_and_loop_agree_on_the_ports():
-    """The fakes are typed against the ports here, so that a changed port breaks a test and not only mypy."""
-    clock = VirtualClock()
-    assert FakeRunner(clock).telemetry
-    assert FakeLoad(clock, lambda _c, _p: 0.1).drive
-    assert InOrder(a_spec()).suggest(())

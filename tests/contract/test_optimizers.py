@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -14,6 +15,7 @@ from tuner.search.optuna_tpe import OptunaTpe
 from tuner.search.problem import SearchProblem
 from tuner.search.random_search import RandomSearch
 from tuner.search.skopt_gp import SkoptGp
+from tuner.search.structured_optimizer import StructuredOptimizer
 
 MILLION = space_of(
     cpu_cores=tuple(range(1, 33)),
@@ -43,7 +45,7 @@ class TestGp(OptimizerContract):
         return SkoptGp(problem)
 
 
-@pytest.mark.parametrize("make", [RandomSearch, Grid, OptunaTpe, SkoptGp])
+@pytest.mark.parametrize("make", [RandomSearch, Grid, OptunaTpe, SkoptGp, StructuredOptimizer])
 def test_a_million_configurations_are_never_written_out(make, monkeypatch):
     def refuse(_space):
         raise AssertionError("the whole space was enumerated")
@@ -77,3 +79,22 @@ def test_a_model_learns_where_it_is_cheap_and_holds(make):
         return sum(cost is not None and cost <= 0.4 for cost in costs)
 
     assert cheap(make) > cheap(RandomSearch) + 3
+
+
+class TestStructured(OptimizerContract):
+    """It stops by itself once nothing cheaper is plausible, and says so."""
+
+    stops_early = True
+
+    def make(self, problem: SearchProblem) -> Optimizer:
+        return StructuredOptimizer(problem)
+
+
+def test_the_structured_search_is_within_a_tenth_of_the_cheapest_after_a_dozen_trials_and_stops():
+    space = space_of(cpu_cores=tuple(range(1, 17)), max_batch_size=tuple(range(1, 129, 8)))
+    problem = a_problem(space, seed=1)
+    everything = (a_trial(problem, k, c, queue_world(c, (1, 2))) for k, c in enumerate(space))
+    cheapest = min(trial.total_cost_per_hour or math.inf for trial in everything)
+    history = explore(lambda: StructuredOptimizer(problem), problem, queue_world, trials=40)
+    assert min(trial.total_cost_per_hour or math.inf for trial in history[:12]) <= 1.1 * cheapest
+    assert len(history) < 40

@@ -43,7 +43,7 @@ def main() -> None:
     spec = load_spec(Path(study))
     with coordinating(storage, spec.name):
         history = open_history(storage, spec)
-        with open_bench(spec) as bench:
+        with open_bench(spec, watch) as bench:
             run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
 
 

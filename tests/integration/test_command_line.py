@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jsonschema
@@ -145,6 +145,31 @@ def test_what_cannot_be_done_is_exit_2(servetune, arguments):
     assert done.err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_batch_size: [1, 2, 4, 8]", "preprocess: [in_server, split]", "knows no knob 'preprocess'"),
+        ("kind: simulated", "kind: simulated\n  options:\n    speed: 3", "no option 'speed'"),
+        ("kind: simulated", "kind: local", "no model is named"),
+    ],
+)
+def test_what_a_runner_cannot_do_is_exit_2_before_anything_starts(servetune, study, old: str, new: str, message: str):
+    changed(study, old, new)
+    done = servetune("tune", study)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_more_cores_than_the_machine_has_are_refused_by_plan(servetune, study, tmp_path: Path):
+    shutil.copy(ROOT / "examples/quickstart/cls.onnx", tmp_path)
+    changed(study, "name: virtual", "path: cls.onnx")
+    changed(study, "kind: simulated", "kind: local")
+    changed(study, "[1, 2, 4]", "[1, 1000]")
+    done = servetune("plan", study)
+    assert done.code == 2
+    assert "cpu_cores 1000" in done.err
+
+
 def test_looking_at_nothing_makes_no_storage(servetune, study, tmp_path: Path):
     servetune("recommend", study)
     servetune("recommend", "killed")
@@ -156,6 +181,31 @@ def test_a_storage_in_a_folder_that_is_not_there_is_exit_2(servetune, study):
     done = servetune("tune", study, "--storage", "sqlite:///no/such/folder/x.db")
     assert done.code == 2
     assert "folder" in done.err
+
+
+@pytest.mark.parametrize(
+    ("storage", "message"),
+    [
+        ("sqlite:///", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("postgresql://127.0.0.1/none", "the storage cannot be used"),
+        ("sqlite:////sys/x.db", "lock cannot be made"),
+        ("nonsense", "the storage cannot be used"),
+    ],
+)
+def test_a_storage_that_would_keep_nothing_is_exit_2_before_anything_starts(servetune, study, storage, message):
+    done = servetune("tune", study, "--storage", storage)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_looking_at_a_study_by_file_writes_nothing(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    changed(study, "trials: 8", "trials: 10")
+    before = (tmp_path / "servetune.db").read_bytes()
+    for command in ("plan", "status", "recommend", "report"):
+        servetune(command, study)
+    assert (tmp_path / "servetune.db").read_bytes() == before
 
 
 def test_a_changed_study_is_refused_not_mixed(servetune, study):
@@ -175,10 +225,36 @@ def test_the_report_is_one_file_and_the_same_every_time(servetune, study, tmp_pa
     assert "killed" in (tmp_path / "a.html").read_text()
 
 
+def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Path):
+    servetune("tune", study, "-q")
+    for name in ("r.md", "r.csv"):
+        assert servetune("report", "killed", "-o", name).code == 0
+    assert "killed" in (tmp_path / "r.md").read_text()
+    trials = json.loads(servetune("recommend", "killed", "--json").out)["trials"]["total"]
+    lines = (tmp_path / "r.csv").read_text().splitlines()
+    assert "knob.cpu_cores" in lines[0]
+    assert len(lines) >= 1 + trials
+    done = servetune("report", "killed", "-o", "r.pdf")
+    assert (done.code, (tmp_path / "r.pdf").exists()) == (2, False)
+
+
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
-    done = servetune("report", study, "-o", "no/such/folder/r.html")
-    assert done.code == 2
-    assert "cannot write" in done.err
+    for place, said in (("no/such/folder/r.html", "cannot write"), (".", "cannot write"), ("", "cannot write"), ("r.pdf", "no report")):
+        done = servetune("report", study, "-o", place)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_study_starts(servetune, study, tmp_path: Path):
+    for place in ("no/such/folder/r.html", ".", "report.docx"):
+        done = servetune("tune", study, "--report", place)
+        assert (done.code, done.out) == (2, "")
+        assert "writ" in done.err
+    assert list(tmp_path.glob("*.db*")) == []
+
+
+def test_a_template_in_place_of_a_folder_is_exit_2(servetune):
+    assert servetune("init", ".").code == 2
 
 
 def test_init_writes_a_study_that_tunes_and_never_over_another(servetune, tmp_path: Path):
@@ -205,7 +281,8 @@ def test_clean_with_nothing_to_clean(servetune, monkeypatch, tmp_path: Path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_path: Path, number: int, code: int):
     changed(study, "trials: 8", "trials: 12")
-    changed(study, "optimizer: tpe", "optimizer: gp")
+    # Ten trials that take a while are left when the signal is sent, on any machine.
+    changed(study, "window_s: 5", "window_s: 20")
     environment = {**os.environ, "SERVETUNE_STORAGE": f"sqlite:///{tmp_path}/h.db"}
     command = [sys.executable, "-m", "tuner", "tune", study]
     with subprocess.Popen(
@@ -214,7 +291,6 @@ def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_p
         assert process.stderr is not None
         while "trial  2/12" not in process.stderr.readline():
             assert process.poll() is None
-        time.sleep(0.01)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
@@ -223,7 +299,15 @@ def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_p
     assert done.returncode == 0, done.stderr
 
 
-def test_a_closed_stdout_is_no_traceback(study):
-    command = f"{sys.executable} -m tuner schema | true"
+@pytest.mark.parametrize(
+    ("reader", "code", "message"), [("| true", 5, ""), ("> /dev/full", 7, "cannot be printed"), (">&-", 5, "")]
+)
+def test_a_stdout_that_takes_nothing_is_no_traceback_and_keeps_the_exit_code(study, reader, code: int, message: str):
+    changed(study, "max: 100", "max: 3")
+    storage = f"sqlite:///{Path(study).with_name('h.db')}"
+    command = f"{sys.executable} -m tuner tune {study} -q --storage {storage} {reader}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "bug" not in done.stderr

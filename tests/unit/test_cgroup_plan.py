@@ -77,6 +77,17 @@ def test_v2_group_lies_in_the_nearest_folder_that_offers_both_controllers():
     assert plan.members == (service / "st/cgroup.procs",)
 
 
+@pytest.mark.parametrize("precedence", [True, False])
+def test_a_server_on_cores_of_its_own_goes_before_other_programs(precedence: bool):
+    limits = Limits(cpu_cores=0.5, memory_bytes=None, precedence=precedence)
+    v1 = v1_plan(parse_hierarchies(V1_MOUNTS, V1_OWN), "st", limits, writable={CPU})
+    v2 = v2_plan(parse_hierarchies(V2_MOUNTS, "0::/\n"), "st", limits, offered={ROOT: ("cpu", "memory")})
+    assert v1 is not None
+    assert v2 is not None
+    assert dict(v1.writes).get(CPU / "st/cpu.shares") == ("10240" if precedence else None)
+    assert dict(v2.writes).get(ROOT / "st/cpu.weight") == ("1000" if precedence else None)
+
+
 def test_v2_group_is_never_put_into_our_own_folder():
     hierarchies = parse_hierarchies(V2_MOUNTS, V2_OWN)
     assert hierarchies.v2_own is not None

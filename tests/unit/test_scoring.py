@@ -6,6 +6,7 @@ import pytest
 
 from tests.specs import space_of
 from tests.worlds import a_measurement, a_problem, a_trial
+from tuner.domain.slo import Verdict
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Confirmation, Failed, Infeasible, Level, Measured, Outcome
 from tuner.search.scoring import CANNOT_SERVE, Score, penalised, scores
@@ -52,6 +53,12 @@ def test_what_was_not_worth_more_replicas_costs_at_least_the_next_step_and_is_no
 
 def test_what_cannot_serve_is_worst():
     assert score_of(Infeasible(reason="out of memory")).violation == CANNOT_SERVE
+
+
+def test_a_level_that_missed_counts_as_missed_even_if_undecided():
+    undecided = a_measurement(offered_rps=60.0, latency_ms=50.0, late=8)
+    assert Level(replicas=2, measurement=undecided).verdict is Verdict.UNDECIDED
+    assert score_of(measured(Level(replicas=2, measurement=undecided))) == Score(3 * UNIT, 0.0)
 
 
 def test_a_confirmation_that_fails_refutes_what_the_search_believed():

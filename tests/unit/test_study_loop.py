@@ -41,12 +41,13 @@ class Setting:
     load: FakeLoad
     history: ListHistory
     events: list[Event]
+    optimizer: type = InOrder
 
     def run(self) -> Conclusion:
         bench = Bench(runner=self.runner, load=self.load, clock=self.runner.clock, wall_clock=lambda: "then")
         return run_study(
             self.spec,
-            optimizer=InOrder(self.spec),
+            optimizer=self.optimizer(self.spec),
             bench=bench,
             history=self.history,
             watch=self.events.append,
@@ -73,7 +74,7 @@ def test_the_cheapest_configuration_that_holds_is_proven_on_three_fresh_deployme
     assert conclusion.evidence.candidate.configuration["cpu_cores"] == 2
     assert [trial.purpose.repeat for trial in study.proofs()] == [0, 1, 2]
     assert len(set(study.runner.deployed)) == len(study.history.trials()) == 9
-    assert study.runner.up == 0
+    assert study.runner.served == {}
 
 
 def test_a_candidate_that_only_looked_good_once_is_refuted_and_the_next_one_tried():
@@ -105,6 +106,21 @@ def test_replica_counts_that_cannot_beat_the_best_cost_are_not_measured():
     assert isinstance(study.run(), Proven)
     dear = [t for t in study.history.trials() if t.configuration["cpu_cores"] == 4]
     assert all(len(trial.outcome.levels) == 1 for trial in dear)
+
+
+def test_a_candidate_that_only_just_held_rules_no_replica_count_out():
+    """One core just holds in the search and is refuted by its proof: that two cores twice suffice must be known."""
+    spec = replace(a_spec(), max_replicas=2)
+
+    def latency(configuration: Configuration, profile: LoadProfile) -> float:
+        if configuration["cpu_cores"] == 1 and profile.offered_rps > 60:
+            return 0.095 if profile.window_s == spec.load.window_s else 0.3
+        return 0.02 if configuration["cpu_cores"] == 4 and profile.offered_rps <= 60 else 0.3
+
+    study = setting(spec, latency)
+    conclusion = study.run()
+    assert isinstance(conclusion, Proven)
+    assert conclusion.evidence.candidate.configuration["cpu_cores"] == 4
 
 
 def test_nothing_feasible_names_the_closest_miss():
@@ -153,7 +169,7 @@ def test_failures_in_a_row_end_the_study_with_everything_kept():
 
 
 def test_a_measurement_that_spoiled_itself_is_repeated_not_believed():
-    study = setting(a_spec())
+    study = setting(a_spec(), lambda _c, _p: 0.02)
     spoiled_seeds: list[int] = []
 
     def lag(profile: LoadProfile) -> float:
@@ -171,7 +187,7 @@ def test_a_measurement_that_spoiled_itself_is_repeated_not_believed():
 
 
 def test_a_measurement_that_always_spoils_itself_is_a_failure_never_a_number():
-    study = setting(a_spec())
+    study = setting(a_spec(), lambda _c, _p: 0.02)
     study.load.lag_s = lambda _profile: 0.05
     with pytest.raises(InfrastructureError, match="send lag p99 50"):
         study.run()
@@ -210,3 +226,37 @@ def test_a_study_cut_after_any_trial_goes_on_to_the_same_history(cut: int):
     resumed.history = ListHistory(whole.history.trials()[:cut])
     assert isinstance(resumed.run(), Proven)
     assert resumed.history.trials() == whole.history.trials()
+
+
+def test_a_late_generator_cannot_void_a_failure_that_it_does_not_explain():
+    """Requests sent 50 ms late but answered a second after the limit: repeating that would teach nothing new."""
+    study = setting(a_spec(), lambda _c, _p: 0.4)
+    study.load.lag_s = lambda _profile: 0.05
+    assert isinstance(study.run(), NothingFeasible)
+    assert not any(isinstance(event, Repeated) for event in study.events)
+
+
+@dataclass
+class StopsEarly:
+    """Proposes one core, says it is done, and goes on only where a proof taught it better."""
+
+    spec: StudySpec
+
+    def suggest(self, history: Sequence[Trial], pending: Sequence[Configuration] = ()) -> Proposal | Exhausted:
+        if history and not any(isinstance(trial.purpose, Confirmation) for trial in history):
+            return Exhausted(reason="one core is enough")
+        return InOrder(self.spec).suggest(history, pending)
+
+
+def test_a_search_that_stopped_early_goes_on_when_its_candidate_is_refuted():
+    def lucky(configuration: Configuration, profile: LoadProfile) -> float:
+        short = profile.window_s < 20
+        return 0.02 if short and configuration["cpu_cores"] == 1 else two_cores_suffice(configuration, profile)
+
+    study = setting(a_spec(), lucky)
+    study.optimizer = StopsEarly
+    conclusion = study.run()
+    assert isinstance(conclusion, Proven)
+    assert conclusion.evidence.candidate.configuration["cpu_cores"] == 2
+    kinds = [trial.purpose.kind for trial in study.history.trials()]
+    assert kinds[:4] == ["search", "confirmation", "search", "confirmation"]

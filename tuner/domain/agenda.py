@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuner.domain.recommendation import (
     Candidate,
@@ -20,7 +20,7 @@ from tuner.domain.recommendation import (
 )
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.domain.trial import Failed, Measured, Search, Trial
+from tuner.domain.trial import Confirmation, Failed, Measured, Search, Trial
 
 # What a deployment costs beside its load before any was seen: start, readiness, teardown.
 ASSUMED_OVERHEAD_S = 8.0
@@ -49,40 +49,56 @@ Step = SearchNext | ConfirmNext | Finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Seconds, from what this study has seen so far."""
+    """Seconds, from what this study has seen so far; a deployment takes `overhead_s` beside its window."""
 
-    search_trial_s: float
-    confirmation_s: float
+    overhead_s: float
+    window_s: float
+    proof_window_s: float
     elapsed_s: float
 
-    def proof_s(self, repeats: int) -> float:
-        return repeats * self.confirmation_s
+    @property
+    def search_trial_s(self) -> float:
+        return self.overhead_s + self.window_s
+
+    def confirmation_s(self, replicas: int = 1) -> float:
+        """One proof of a candidate with so many replicas."""
+        return self.overhead_s + replicas * self.proof_window_s
 
 
 def estimate(spec: StudySpec, history: Sequence[Trial]) -> Estimate:
     """Time used, and what one more search trial or confirmation is likely to take."""
     measured = [(t, t.outcome) for t in history if isinstance(t.outcome, Measured)]
     overheads_s = [
-        trial.phases.elapsed_s - sum(level.measurement.window_s + spec.load.warmup_s for level in outcome.levels)
+        trial.phases.elapsed_s - sum(level.measurement.window_s for level in outcome.levels)
         for trial, outcome in measured
     ]
-    overhead_s = sum(overheads_s) / len(overheads_s) if overheads_s else ASSUMED_OVERHEAD_S
+    assumed_s = ASSUMED_OVERHEAD_S + spec.load.warmup_s
     return Estimate(
-        search_trial_s=overhead_s + spec.load.warmup_s + spec.load.window_s,
-        confirmation_s=overhead_s + spec.load.warmup_s + spec.confirm.window_s,
+        overhead_s=sum(overheads_s) / len(overheads_s) if overheads_s else assumed_s,
+        window_s=spec.load.window_s,
+        proof_window_s=spec.confirm.window_s,
         elapsed_s=sum(trial.phases.elapsed_s for trial in history),
     )
+
+
+def proof_s(spec: StudySpec, history: Sequence[Trial]) -> float:
+    """What the whole proof of the cheapest candidate so far is likely to take; of one replica before there is one."""
+    best = candidates(history)
+    replicas = best[0].replicas if best else 1
+    return spec.confirm.repeats * estimate(spec, history).confirmation_s(replicas)
 
 
 def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> Step:
     """Search while trials and time for a proof are left, then prove the cheapest candidate, else the next one.
 
-    `exhausted` is the optimizer's reason for having nothing left to propose.
+    A search that ended early goes on when its candidates were refuted. `exhausted` is the optimizer's reason for
+    having nothing to propose as the history stands.
     """
-    if not search_ended(spec, history, exhausted=exhausted):
+    ended = search_ended(spec, history, exhausted=exhausted)
+    if not ended and not any(isinstance(trial.purpose, Confirmation) for trial in history):
         return SearchNext()
     stuck: Evidence | None = None
-    for candidate in candidates(history):
+    for candidate in contenders(spec, history):
         evidence = evidence_for(candidate, history)
         match evidence.standing(spec.confirm.repeats):
             case Standing.PROVEN:
@@ -93,9 +109,28 @@ def next_step(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "")
                 stuck = stuck or evidence
             case Standing.REFUTED:
                 continue
+    if not ended:
+        return SearchNext()
     if stuck is not None:
-        return Finish(conclusion=Unproven(evidence=stuck, reason="its full test stayed undecided"))
+        return Finish(
+            conclusion=Unproven(evidence=stuck, reason="its proof is undecided, and cannot come out any more")
+        )
     return Finish(conclusion=_nothing(history))
+
+
+def contenders(spec: StudySpec, history: Sequence[Trial]) -> tuple[Candidate, ...]:
+    """The candidates, cheapest first, and for each one that its proof did not bear out the same with a replica more."""
+    found = dict.fromkeys(candidates(history))
+    unchecked = list(found)
+    while unchecked:
+        candidate = unchecked.pop()
+        standing = evidence_for(candidate, history).standing(spec.confirm.repeats)
+        if standing in (Standing.REFUTED, Standing.STUCK) and candidate.replicas < spec.max_replicas:
+            more = replace(candidate, replicas=candidate.replicas + 1)
+            if more not in found:
+                found[more] = None
+                unchecked.append(more)
+    return tuple(sorted(found, key=lambda candidate: candidate.cost_per_hour))
 
 
 def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = "") -> str:
@@ -103,14 +138,12 @@ def search_ended(spec: StudySpec, history: Sequence[Trial], *, exhausted: str = 
     if exhausted:
         return exhausted
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
-    if any(not isinstance(trial.purpose, Search) for trial in history):
-        return "the proof has begun"
     if searched >= spec.budget.trials:
         return f"all {spec.budget.trials} search trials were used"
     if len(tried(history)) >= len(spec.space):
         return f"all {len(spec.space)} configurations were tried"
     cost = estimate(spec, history)
-    needed_s = cost.elapsed_s + cost.search_trial_s + cost.proof_s(spec.confirm.repeats)
+    needed_s = cost.elapsed_s + cost.search_trial_s + proof_s(spec, history)
     if needed_s > spec.budget.wall_time_s:
         return f"the rest of the {spec.budget.wall_time_s:g} s is kept for the proof"
     return ""
@@ -125,7 +158,7 @@ def _confirm_or_stop(
     spec: StudySpec, history: Sequence[Trial], evidence: Evidence, stuck: Evidence | None
 ) -> ConfirmNext | Finish:
     cost = estimate(spec, history)
-    if cost.elapsed_s + cost.confirmation_s > spec.budget.wall_time_s:
+    if cost.elapsed_s + cost.confirmation_s(evidence.candidate.replicas) > spec.budget.wall_time_s:
         reason = f"the {spec.budget.wall_time_s:g} s of wall time were used up before its proof was complete"
         return Finish(conclusion=Unproven(evidence=stuck or evidence, reason=reason))
     return ConfirmNext(candidate=evidence.candidate, repeat=len(evidence.runs))

@@ -42,4 +42,14 @@ class TrialFinished:
     trial: Trial
 
 
-Event = StudyOpened | PhaseStarted | Repeated | TrialFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadAdvanced:
+    """Requests sent so far, of those due in all; the p99 includes the warm-up and is for watching only."""
+
+    sent: int
+    due: int
+    errors: int
+    p99_ms: float
+
+
+Event = StudyOpened | PhaseStarted | LoadAdvanced | Repeated | TrialFinished

@@ -12,7 +12,7 @@ from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.growth import Growth, growth_of
 from tuner.domain.histogram import LatencyCounts, count_latencies, nearest_rank
 from tuner.domain.load import LoadRun
-from tuner.domain.slo import GOODPUT, PERCENT, Slo, Tally
+from tuner.domain.slo import GOODPUT, PERCENT, Slo, Tally, Verdict, judge
 from tuner.domain.statistics import design_effect
 
 SEND_LAG_FLOOR_MS = 5.0
@@ -91,9 +91,10 @@ class Measurement:
 
     @property
     def carried_rps(self) -> float:
-        """What the server was seen to finish per second, by our answers or by its own count, whichever is more.
+        """At most this much the server was seen to finish per second, by our answers or by its own count.
 
-        A server that is late with everything still works: its answers came after we had given up.
+        A server that is late with everything still works: its answers came after we had given up. Its count includes
+        warm-up and drain, which makes the figure high: it may only rule out what even that could not carry.
         """
         served = self.telemetry.inference_count or 0
         return max(self.answered_rps, served / self.window_s)
@@ -209,7 +210,7 @@ def _doubts(
     growth = growth_of(latencies_s, min(limits_ms, default=0.0), _answered_in_window(run) / len(latencies_s))
     never_sent = sum(math.isinf(sent) for sent in run.samples.sent_s)
     checks = {
-        Doubt.SEND_LAG: lag_ms > lag_limit_ms,
+        Doubt.SEND_LAG: lag_ms > lag_limit_ms and not _fails_without_lag(run, slos),
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
@@ -220,6 +221,17 @@ def _doubts(
         Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
     }
     return [doubt for doubt, present in checks.items() if present]
+
+
+def _fails_without_lag(run: LoadRun, slos: Sequence[Slo]) -> bool:
+    """True where an SLO certainly fails even when requests are timed from their actual send: lag explains nothing."""
+    samples = run.samples
+    served_s = [
+        samples.done_s[k] - samples.sent_s[k] if samples.ok[k] else math.inf
+        for k, start in enumerate(samples.intended_s)
+        if start >= run.profile.warmup_s and math.isfinite(samples.sent_s[k])
+    ]
+    return bool(served_s) and judge(tally(slo, served_s, slos) for slo in slos) is Verdict.FAIL
 
 
 def _too_few(requests: int, slo: Slo) -> bool:

@@ -13,6 +13,9 @@ from tuner.domain.slo import Slo, Tally, Verdict, judge, pool
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Confirmation, Infeasible, Level, Measured, Search, Trial
 
+# A level that misses its limits by this factor or less is likely to pass its proof too.
+COMFORTABLE = 0.9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -28,7 +31,9 @@ class Candidate:
 
 
 class Standing(StrEnum):
-    """Where a candidate stands: `open` may still be proven, `stuck` got its full test and stayed undecided."""
+    """Where a candidate stands: `open` may still be proven, `stuck` is undecided after its full test, or would be
+    even if every deployment still to come had as many requests, as alike, and not one bad.
+    """
 
     PROVEN = "proven"
     REFUTED = "refuted"
@@ -68,7 +73,7 @@ class Evidence:
 
 
 def _if_the_rest_were_perfect(evidence: Evidence, repeats: int) -> tuple[Tally, ...]:
-    """The pooled counts if every deployment still to come had as many requests and not one bad."""
+    """The pooled counts if every deployment still to come had as many requests, all unlike, and not one bad."""
     done = len(evidence.runs)
     return tuple(
         Tally(
@@ -76,7 +81,7 @@ def _if_the_rest_were_perfect(evidence: Evidence, repeats: int) -> tuple[Tally, 
             requests=tally.requests * repeats // done,
             bad=tally.bad,
             observed=tally.observed,
-            design_effect=tally.design_effect,
+            design_effect=(tally.design_effect * done + repeats - done) / repeats,
         )
         for tally in evidence.tallies
     )
@@ -116,20 +121,36 @@ Conclusion = Proven | Unproven | NothingFeasible | NoVerdict
 
 
 def candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
-    """What the search left plausible: cheapest first, and among equals the one with the lower share of bad requests."""
+    """What the search left plausible: cheapest first, and among equals the one that missed its SLOs by less."""
+    found = _plausible(history)
+    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
+
+
+def cost_to_beat(history: Sequence[Trial]) -> float | None:
+    """The cost of the cheapest candidate seen to hold with room to spare; None before there is one.
+
+    A candidate that is merely plausible prunes nothing: its proof may refute it, and then the dearer ones are needed.
+    """
+    comfortable = (c.cost_per_hour for c, missed in _plausible(history).items() if missed <= COMFORTABLE)
+    return min(comfortable, default=None)
+
+
+def _plausible(history: Sequence[Trial]) -> dict[Candidate, float]:
+    """By how much each level that is not certainly too much load missed its SLOs when it was first measured."""
     found: dict[Candidate, float] = {}
     for trial in history:
         if not isinstance(trial.purpose, Search) or not isinstance(trial.outcome, Measured):
             continue
-        level = trial.outcome.plausible
-        if level is not None:
+        for level in trial.outcome.levels:
+            if level.verdict is Verdict.FAIL:
+                continue
             candidate = Candidate(
                 configuration=trial.configuration,
                 replicas=level.replicas,
                 unit_cost_per_hour=trial.unit_cost_per_hour,
             )
             found.setdefault(candidate, miss(level.measurement))
-    return tuple(sorted(found, key=lambda c: (c.cost_per_hour, found[c], c.configuration.key)))
+    return found
 
 
 def evidence_for(candidate: Candidate, history: Sequence[Trial]) -> Evidence:

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 KnobValue = int | float | str
 
 
+def shown(value: KnobValue) -> str:
+    """A setting for people: 2 and 2.0 are both 2."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Knob:
     """One axis of the search space. Numeric knobs are ordered and listed in ascending order."""
@@ -56,7 +61,7 @@ class Configuration:
         return str(self.as_dict().get(knob, default))
 
     def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self.settings)
+        return " ".join(f"{name}={shown(value)}" for name, value in self.settings)
 
     @property
     def key(self) -> str:

@@ -13,7 +13,7 @@ from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
 
 RunnerKind = Literal["local", "simulated", "container", "kubernetes", "replay"]
-OptimizerName = Literal["random", "grid", "tpe", "gp"]
+OptimizerName = Literal["random", "grid", "tpe", "gp", "structured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,10 @@ class LoadSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmSpec:
-    """The winner is deployed afresh `repeats` times and measured `window_s` each."""
+    """The winner is deployed afresh `repeats` times and measured `window_s` each, times its replicas.
+
+    One of r replicas gets 1/r of the load, so r times the window shows as many requests.
+    """
 
     repeats: int = 3
     window_s: float = 20.0

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tuner.domain.cost import replicas_at_least
 from tuner.domain.recommendation import miss
-from tuner.domain.slo import Verdict
 from tuner.domain.space import Configuration
 from tuner.domain.trial import Failed, Infeasible, Level, Measured, Trial
 from tuner.search.problem import SearchProblem
@@ -32,7 +31,7 @@ class Score:
 def scores(problem: SearchProblem, history: Sequence[Trial]) -> dict[Configuration, Score]:
     """One score per configuration tried, in the order of first appearance. Failed trials are left out.
 
-    Confirmations teach too: a level that failed in any trial is refuted, however plausible the search saw it.
+    Confirmations teach too: a level that missed in any trial has missed, however well the search saw it.
     """
     told: dict[Configuration, list[Trial]] = {}
     for trial in history:
@@ -53,27 +52,27 @@ def _score(problem: SearchProblem, trials: Sequence[Trial]) -> Score:
     if any(isinstance(trial.outcome, Infeasible) for trial in trials):
         return Score(problem.max_replicas * unit_cost, CANNOT_SERVE)
     levels = [level for trial in trials if isinstance(trial.outcome, Measured) for level in trial.outcome.levels]
-    refuted = [level for level in levels if level.verdict is Verdict.FAIL]
-    replicas = _fewest_left(problem, levels, refuted)
+    replicas = _fewest_left(problem, levels)
     if replicas <= problem.max_replicas:
         return Score(replicas * unit_cost, 0.0)
     lightest = max(levels, key=lambda level: level.replicas)
     return Score(problem.max_replicas * unit_cost, _violation(problem, lightest))
 
 
-def _fewest_left(problem: SearchProblem, levels: Iterable[Level], refuted: Sequence[Level]) -> int:
-    """The fewest replicas not refuted: seen plausible, else the fewest that the capacity seen could ever allow.
+def _fewest_left(problem: SearchProblem, levels: Sequence[Level]) -> int:
+    """The fewest replicas that were seen to hold, else the fewest that the capacity seen could ever allow.
 
-    The loop skips levels that cannot beat the best cost known: such a configuration costs at least this, and may hold.
+    What missed a limit counts as missed, certain or not: an optimizer that is drawn to what is merely undecided
+    collects borderline cases. The loop skips levels that cannot beat the best cost known: such a configuration costs at
+    least this, and may hold.
     """
-    most_refuted = max((level.replicas for level in refuted), default=0)
-    plausible = [
-        level.replicas for level in levels if level.verdict is not Verdict.FAIL and level.replicas > most_refuted
-    ]
-    if plausible:
-        return min(plausible)
-    carried_rps = max((level.measurement.carried_rps for level in refuted), default=0.0)
-    return max(most_refuted + 1, replicas_at_least(problem.required_rps, carried_rps))
+    missed = [level for level in levels if miss(level.measurement) > 1.0]
+    most_missed = max((level.replicas for level in missed), default=0)
+    held = [level.replicas for level in levels if level.replicas > most_missed]
+    if held:
+        return min(held)
+    carried_rps = max((level.measurement.carried_rps for level in missed), default=0.0)
+    return max(most_missed + 1, replicas_at_least(problem.required_rps, carried_rps))
 
 
 def _violation(problem: SearchProblem, lightest: Level) -> float:

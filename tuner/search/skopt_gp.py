@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from skopt.acquisition import gaussian_ei
 from skopt.space import Categorical, Integer, Space
 from skopt.utils import cook_estimator, normalize_dimensions
+from threadpoolctl import threadpool_limits
 
 from tuner.domain.space import Configuration, Knob, SearchSpace
 from tuner.domain.trial import Exhausted, Proposal, Trial, trial_seed
@@ -67,11 +68,12 @@ def _most_promising(
         return box.transform([[knob.values.index(c[knob.name]) for knob in knobs] for c in configurations])
 
     process = cook_estimator("GP", space=box.dimensions, random_state=seed, n_restarts_optimizer=1)
-    with warnings.catch_warnings():
+    # One thread: the same answer on every machine, and several times faster for matrices this small.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         # scikit-learn warns where a length scale ends at its bound: a knob that does not matter, no fault.
         warnings.simplefilter("ignore")
         process.fit(located(list(told)), list(told.values()))
-    return int(gaussian_ei(located(points), process, y_opt=min(told.values())).argmax())
+        return int(gaussian_ei(located(points), process, y_opt=min(told.values())).argmax())
 
 
 def _dimension(knob: Knob) -> Integer | Categorical:

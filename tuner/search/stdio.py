@@ -1,169 +1,94 @@
-"""`python -m tuner.search.stdio [--optimizer NAME]`: one JSON object a line in, one out."""
+"""`python -m tuner.search.stdio [--optimizer NAME]`: one JSON object a line in, one out.
+
+{"op": "init", "info": {...}, "costs": [[config, money per hour], ...], "seed": 7}  ->  {}
+{"op": "suggest"}                                     ->  {"config": {...}} or {"stop": true, "reason": "..."}
+{"op": "observe", "config": {...}, "result": {...}}   ->  {}
+{"op": "recommend"}                                   ->  {"config": {...} or null}
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from tuner.search.structured.engine import Step, StructuredSearch
-from tuner.search.structured.observation import AcceleratorSpec, KnobColumn, Observation, Terrain
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 Json = dict[str, Any]
+Costs = Sequence[tuple[Json, float]]
 
-ROLES: dict[str, tuple[str, ...]] = {
-    "accelerator": ("gpu", "gpu_type"),
-    "share": ("share", "gpu_memory_share", "gpu_share"),
-    "cores": ("cpu", "cpu_cores", "cores"),
-    "batch": ("batch", "max_batch_size", "batch_size"),
-    "delay_ms": ("delay_ms", "queue_delay_ms"),
-    "replicas": ("replicas",),
-    "instances": ("instances",),
+
+class Session(Protocol):
+    """One study under way. (Three questions: the protocol's own number.)"""
+
+    def suggest(self) -> Json: ...
+    def observe(self, config: Json, result: Mapping[str, Any]) -> None: ...
+    def recommend(self) -> Json: ...
+
+
+def _structured(info: Mapping[str, Any], costs: Costs, seed: int) -> Session:
+    from tuner.search.structured_protocol import StructuredSession
+
+    return StructuredSession(info, costs, seed)
+
+
+def _by_trials(name: str) -> Callable[[Mapping[str, Any], Costs, int], Session]:
+    def open_it(info: Mapping[str, Any], costs: Costs, seed: int) -> Session:
+        from tuner.search.trials_protocol import TrialsSession
+
+        return TrialsSession(name, info, costs, seed)
+
+    return open_it
+
+
+SESSIONS: dict[str, Callable[[Mapping[str, Any], Costs, int], Session]] = {
+    "structured": _structured,
+    "random": _by_trials("random"),
+    "grid": _by_trials("grid"),
+    "tpe": _by_trials("tpe"),
+    "gp": _by_trials("gp"),
 }
-SLICES: dict[str, tuple[float, ...]] = {
-    "A30": (0.25, 0.5, 1.0),
-    "A100": (0.125, 0.25, 0.375, 0.5, 1.0),
-    "H100": (0.125, 0.25, 0.375, 0.5, 1.0),
-    "H200": (0.125, 0.25, 0.375, 0.5, 1.0),
-}
-
-
-def slices_of(name: str) -> tuple[float, ...] | None:
-    return next((shares for prefix, shares in SLICES.items() if name.startswith(prefix)), None)
-
-
-def terrain_of(info: Mapping[str, Any], costs: Sequence[tuple[Mapping[str, Any], float]], seed: int) -> Terrain:
-    space = info["space"]
-    columns = {name: _column(name, options, [c[name] for c, _ in costs]) for name, options in space.items()}
-    roles = {role: next((n for n in names if n in columns), None) for role, names in ROLES.items()}
-    known = {name for name in roles.values() if name}
-
-    def numbers(role: str, default: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-        column = columns.get(roles[role] or "")
-        if column is None or column.numbers is None:
-            return np.full(len(costs), default)
-        return np.array(column.numbers)[column.positions]
-
-    types = columns.get(roles["accelerator"] or "")
-    specs = info.get("gpu_specs", {})
-    return Terrain(
-        knobs=tuple(columns.values()),
-        cost=np.array([cost for _, cost in costs], dtype=float),
-        offered_rps=float(info["target_rps"]) / numbers("replicas", 1.0),
-        cores=np.maximum(numbers("cores", 1.0), 0.1),
-        accelerator=np.zeros(len(costs), dtype=np.int64) if types is None else types.positions.astype(np.int64),
-        share=numbers("share", 1.0),
-        batch=np.maximum(numbers("batch", 1.0), 1.0),
-        delay_ms=numbers("delay_ms", 0.0),
-        instances=np.maximum(numbers("instances", 1.0), 1.0),
-        accelerators=() if types is None else tuple(_spec(label, specs.get(label, {})) for label in types.labels),
-        strangers=tuple(c for name, c in columns.items() if name not in known and len(c.labels) > 1),
-        limit_ms=float(info["p99_limit_ms"]),
-        weights_gib=info.get("weights_gb"),
-        seed=seed,
-    )
-
-
-def _spec(name: str, given: Mapping[str, float]) -> AcceleratorSpec:
-    return AcceleratorSpec(
-        name=name,
-        tflops=given.get("tflops"),
-        bandwidth_gbps=given.get("gbps"),
-        memory_gib=given.get("mem_gb"),
-        slices=slices_of(name),
-    )
-
-
-def _column(name: str, options: Sequence[Any], values: Sequence[Any]) -> KnobColumn:
-    numeric = all(isinstance(option, int | float) and not isinstance(option, bool) for option in options)
-    ordered = sorted(options) if numeric else list(options)
-    place = {json.dumps(option): k for k, option in enumerate(ordered)}
-    return KnobColumn(
-        name=name,
-        positions=np.array([place[json.dumps(value)] for value in values], dtype=np.int16),
-        numbers=tuple(float(option) for option in ordered) if numeric else None,
-        labels=tuple(str(option) for option in ordered),
-    )
-
-
-def observation_of(terrain: Terrain, row: int, result: Mapping[str, Any]) -> Observation:
-    outcome = {"ok": "served", "oom": "out_of_memory", "unschedulable": "unschedulable"}.get(result["status"], "failed")
-    if outcome != "served":
-        return Observation(row=row, outcome=outcome)  # type: ignore[arg-type]
-    through, batch, service = (
-        result.get("throughput_rps", 0.0),
-        result.get("mean_batch"),
-        result.get("gpu_ms_per_batch"),
-    )
-    busy = result.get("cpu_util")
-    kernel = None
-    if batch and through and result.get("gpu_util") is not None:
-        kernel = min(result["gpu_util"] * 1000.0 * batch / through, service or float("inf"))
-    return Observation(
-        row=row,
-        outcome="served",
-        offered_rps=result.get("offered_rps", terrain.offered_rps[row]),
-        throughput_rps=through,
-        latency_ms=result["p99_ms"],
-        median_ms=result.get("p50_ms"),
-        requests=int(result.get("n_requests", 1000)),
-        busy_cores=None if busy is None else busy * float(terrain.cores[row]),
-        service_ms=service,
-        kernel_ms=kernel,
-        mean_batch=batch,
-        memory_peak_gib=result.get("mem_peak_gb"),
-    )
-
-
-@dataclass
-class Session:
-    search: StructuredSearch
-    configs: list[Json]
-    rows: dict[str, int]
-
-
-def open_session(info: Mapping[str, Any], costs: Sequence[tuple[Json, float]], seed: int) -> Session:
-    configs = [config for config, _ in costs]
-    rows = {json.dumps(config, sort_keys=True): k for k, config in enumerate(configs)}
-    return Session(StructuredSearch(terrain_of(info, costs, seed)), configs, rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--optimizer", default="structured")
-    parser.parse_args()
-    session: Session | None = None
-    for line in sys.stdin:
-        message = json.loads(line)
-        answer: Json = {}
-        if message["op"] == "init":
-            session = open_session(message["info"], message["costs"], int(message["seed"]))
-        else:
-            assert session is not None
-            answer = respond(session, message)
-        print(json.dumps(answer), flush=True)
 
 
 def respond(session: Session, message: Json) -> Json:
-    search = session.search
+    """The answer to one message after `init`. Raises ValueError for an unknown one."""
     match message["op"]:
         case "suggest":
-            step = search.suggest()
-            if isinstance(step, Step):
-                return {"config": session.configs[step.row]}
-            return {"stop": True, "reason": step.reason}
+            return session.suggest()
         case "observe":
-            row = session.rows[json.dumps(message["config"], sort_keys=True)]
-            search.observe(observation_of(search.terrain, row, message["result"]))
+            session.observe(message["config"], message["result"])
             return {}
-        case _:
-            chosen = search.recommend()
-            return {"config": None if chosen is None else session.configs[chosen.row]}
+        case "recommend":
+            return session.recommend()
+        case other:
+            raise ValueError(f"unknown op: {other!r}")
+
+
+def serve(lines: Sequence[str] | Any, write: Callable[[str], object], name: str) -> None:
+    """Answer every line; each `init` opens a new study."""
+    session: Session | None = None
+    for line in lines:
+        message = json.loads(line)
+        answer: Json = {}
+        if message["op"] == "init":
+            session = SESSIONS[name](message["info"], message["costs"], int(message["seed"]))
+        elif session is None:
+            raise ValueError("the first message has to be init")
+        else:
+            answer = respond(session, message)
+        write(json.dumps(answer) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--optimizer", default="structured", choices=sorted(SESSIONS))
+    chosen = parser.parse_args()
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    serve(sys.stdin, write, chosen.optimizer)
 
 
 if __name__ == "__main__":

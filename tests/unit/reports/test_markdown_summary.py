@@ -22,7 +22,8 @@ def test_a_running_study_and_one_without_a_verdict_have_a_summary():
     assert "**Still running.**" in summary(study_report(a_told_spec(), search_trials(), None, PROVENANCE))
     empty = study_report(a_told_spec(), (), NoVerdict(reason="no trial was measured"), PROVENANCE)
     assert (
-        summary(empty) == "## fake: No trial was measured\n\n**No verdict.** No trial was measured.\n\nNo trial yet.\n"
+        summary(empty)
+        == "## fake: There is nothing to recommend\n\n**No verdict.** No trial was measured.\n\nNo trial yet.\n"
     )
 
 

@@ -84,6 +84,7 @@ def test_a_cheaper_candidate_that_its_proof_refuted_is_told_as_refuted():
     assert report.answer.purchase is not None
     assert report.answer.purchase.cost_per_hour.raw == pytest.approx(0.2)
     told = {one.trial: one for one in report.cheaper.tried}
+    assert report.cheaper.tried[0].trial == 3, "what reached its proof comes first"
     assert (told[3].ruling, told[2].ruling) == (Ruling.REFUTED, Ruling.UNKNOWN)
     assert told[3].why.startswith("over 1 fresh deployment: 1,000 late of 1,000, worst p99 ")
 

@@ -1,1 +1,1 @@
-"""The structure-aware optimizer: known cost, learned capacity, physics weighed against a plain model. The numpy door."""
+"""The structure-aware optimizer: known cost, learned capacity, physics against a plain model. A numpy door."""

@@ -11,20 +11,25 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, ndtr
 
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
-from tuner.search.structured.physics import Physics
-from tuner.search.structured.physics_fit import Evidence, Fit, draws, evidence, fit, predicted_channels
-from tuner.search.structured.plain import Process, Setting, kernel, learn
+from tuner.search.structured.physics import COMPUTE_MS, CORE_MS, OVERHEAD_MS, PADDING, Physics, Predicted
+from tuner.search.structured.physics_fit import SATURATED, Evidence, Fit, draws, evidence, fit, predicted_channels
+from tuner.search.structured.plain import Process, Setting, learn, matern
 from tuner.search.structured.queue_simulation import FAMILIES, arrivals
 from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
-DRAWS = 24
-RESIDUAL_SCALES = (0.05, 0.1, 0.2, 0.4, 0.8)
+DRAWS = 32
+FEW = 3
+RESIDUAL_SCALES = (0.08, 0.15, 0.3, 0.6, 1.0)
 RESIDUAL_LENGTH = 0.8
 OWN_SPREAD = 0.04
 TEST_NOISE = 0.04
 UNSTARTED = 1.5
 FULL_TEST = 20_000
+MULTI_START = 12
+REPEATS_BELIEVED = 3.0
+POOR_FIT = 3.0
+TEMPERED_TESTS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +46,7 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        if value >= HIGH:
-            each = np.log(ndtr(-z) + 1e-12)
-        elif value <= LOW:
-            each = np.log(ndtr(z) + 1e-12)
-        else:
-            each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        each = np.log(ndtr(z) + 1e-12) if value <= LOW else -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
         return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
 
 
@@ -59,13 +59,33 @@ class Tested:
     noise: Floats
 
 
-def tested(terrain: Terrain, observations: Sequence[Observation], *, noise: Floats | None = None) -> Tested:
+def severity(terrain: Terrain, seen: Observation) -> float:
+    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload."""
+    value = float(np.clip(np.log(max(seen.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH))
+    if seen.throughput_rps < SATURATED * seen.offered_rps:
+        return max(value, 0.5) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
+    return value
+
+
+def pooled(terrain: Terrain, observations: Sequence[Observation], noise: Floats | None) -> Tested:
     served = [seen for seen in observations if seen.outcome == "served"]
-    values = np.array([np.clip(np.log(max(s.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH) for s in served])
+    values = np.array([severity(terrain, seen) for seen in served])
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
     base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
     rows = np.array([seen.row for seen in served], dtype=np.int64)
-    return Tested(rows, values, np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0))
+    expected = np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0)
+    return Tested(rows, values, expected * _surprise(rows, values, expected))
+
+
+def _surprise(rows: Ints, values: Floats, expected: Floats) -> float:
+    """By how much repeated tests of the same candidates differ more than expected; at least 1."""
+    square, count = REPEATS_BELIEVED, REPEATS_BELIEVED
+    for row in np.unique(rows):
+        mine = (rows == row) & (values < 0.8)
+        if mine.sum() >= 2:
+            off = (values[mine] - values[mine].mean()) / expected[mine]
+            square, count = square + float(off @ off), count + float(mine.sum() - 1)
+    return float(np.sqrt(max(square / count, 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +102,38 @@ class PhysicalBelief:
     inverse: Floats
     scale: float
 
-    def guess(self, rows: Ints, points: Floats) -> Guess:
-        means = self.raw(rows)
+    def guess(self, rows: Ints, points: Floats, *, few: bool = False) -> Guess:
+        """Draws x rows; only the first FEW draws if a rough answer will do."""
+        means = self.raw(rows, few=few)
         spread = np.full(len(rows), np.hypot(self.scale, OWN_SPREAD))
         if len(self.known.rows):
             cross = _residual_kernel(points, self.points, self.scale)
             cross += OWN_SPREAD**2 * (rows[:, None] == self.known.rows)
             gain = cross @ self.inverse
-            means = means + self.unexplained @ gain.T
+            means = means + self.unexplained[: len(means)] @ gain.T
             variance = spread**2 - np.sum(gain * cross, axis=1)
             spread = np.sqrt(np.maximum(variance, 1e-4))
-        return Guess(np.clip(means, LOW, HIGH + 0.5), spread)
+        return Guess(means, spread)
 
-    def raw(self, rows: Ints) -> Floats:
-        """log(latency / limit) by the physics alone: draws x rows."""
+    def raw(self, rows: Ints, *, few: bool = False) -> Floats:
+        """Severity by the physics alone: draws x rows."""
         terrain = self.physics.terrain
         sites = self.physics.sites(rows)
-        means = np.empty((len(self.thetas), len(rows)))
-        for name in dict.fromkeys(self.families):
-            chosen = [k for k, family in enumerate(self.families) if family == name]
+        count = FEW if few else len(self.thetas)
+        means = np.empty((count, len(rows)))
+        for name in dict.fromkeys(self.families[:count]):
+            chosen = [k for k, family in enumerate(self.families[:count]) if family == name]
             found = self.physics.predict(
                 self.thetas[chosen], sites, family=name, offered_rps=terrain.offered_rps[rows], sizes=sites.batch
             )
-            means[chosen] = found.log_tail_ms
-        return np.clip(means - np.log(terrain.limit_ms), LOW, HIGH)
+            means[chosen] = predicted_severity(terrain, found, terrain.offered_rps[rows])
+        return means
+
+
+def predicted_severity(terrain: Terrain, found: Predicted, offered_rps: Floats) -> Floats:
+    """The counterpart of `severity`."""
+    latency = np.clip(found.log_tail_ms - np.log(terrain.limit_ms), LOW, HIGH)
+    return np.asarray(latency + np.clip(np.log(offered_rps) - found.log_capacity_rps, 0.0, 4.0))
 
 
 def believe_physics(
@@ -116,21 +144,56 @@ def believe_physics(
     known = evidence(physics, observations)
     guess = physics.prior.mean[None] if start is None else start[None]
     noise = _noise(physics, known, guess, family)
-    fitted = fit(physics, known, family=family, start=start, noise=noise)
+    fitted = _best_fit(physics, known, start, family=family, noise=noise)
     weights = family_weights(physics, known, fitted, observations)
-    thetas = draws(fitted, DRAWS, terrain.seed)
+    likely = max(weights, key=lambda name: weights[name])
+    thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
     families = _allot(weights, len(thetas))
-    data = tested(terrain, observations, noise=None if not len(known.rows) else _all_noise(noise, observations))
-    data = Tested(data.rows[-len(known.rows) :], data.values[-len(known.rows) :], data.noise[-len(known.rows) :])
-    explained = _explained(physics, known, thetas, families)
-    unexplained = (
-        data.values - np.clip(explained - np.log(terrain.limit_ms), LOW, HIGH)
-        if len(known.rows)
-        else (np.zeros((len(thetas), 0)))
-    )
+    data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
+    latest = slice(len(data.rows) - len(known.rows), None)
+    data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
+    unexplained = data.values - _explained(physics, known, thetas, families)
     points = features[known.rows]
     scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
+    kept = _resample(unexplained, inverse)
+    thetas, unexplained, families = thetas[kept], unexplained[kept], tuple(families[k] for k in kept)
     return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
+
+
+def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family: str, noise: Floats) -> Fit:
+    """From the last fit; while little is known, also from other explanations, if the first leaves much unexplained."""
+    start = physics.prior.mean if warm is None else warm
+    best = fit(physics, known, family=family, start=start, noise=noise)
+    if not 0 < len(known.rows) <= MULTI_START:
+        return best
+    padded = start.copy()
+    padded[PADDING] = 2.5 if start[PADDING] < 0.0 else -3.0
+    others = [padded]
+    if best.loss > POOR_FIT * len(known.rows):
+        others.append(physics.prior.mean)
+        for moved in (CORE_MS, COMPUTE_MS, OVERHEAD_MS):
+            other = physics.prior.mean.copy()
+            other[moved] += 1.5
+            others.append(other)
+    for begin in others:
+        found = fit(physics, known, family=family, start=begin, noise=noise)
+        best = found if found.loss < best.loss else best
+    return best
+
+
+def _resample(unexplained: Floats, inverse: Floats) -> Ints:
+    """Which draws to keep, by how well they explain the tests; the fit itself stays first.
+
+    The likelihood is tempered: with few draws in many dimensions the plain one would leave a single draw.
+    """
+    count, tests = unexplained.shape
+    if not tests:
+        return np.arange(count)
+    misfit = np.einsum("ij,jk,ik->i", unexplained, inverse, unexplained) / max(1.0, tests / TEMPERED_TESTS)
+    weight = np.exp(-0.5 * (misfit - misfit.min()))
+    edges = np.cumsum(weight) / weight.sum()
+    kept = np.searchsorted(edges, (np.arange(count) + 0.5) / count)
+    return np.concatenate([[0], np.minimum(kept[1:], count - 1)])
 
 
 def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
@@ -142,7 +205,7 @@ def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Flo
     if not len(known.rows):
         return np.zeros(0)
     found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
-    return np.clip(found.noise[0], 0.0, 0.4)
+    return np.asarray(np.clip(found.noise[0], 0.0, 0.4))
 
 
 def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:
@@ -150,7 +213,10 @@ def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tupl
     if len(known.rows):
         for name in dict.fromkeys(families):
             chosen = [k for k, family in enumerate(families) if family == name]
-            found[chosen] = predicted_channels(physics, known, thetas[chosen], name)[:, 4]
+            seen = physics.predict(
+                thetas[chosen], known.sites, family=name, offered_rps=known.offered_rps, sizes=known.sizes
+            )
+            found[chosen] = predicted_severity(physics.terrain, seen, known.offered_rps)
     return found
 
 
@@ -176,7 +242,7 @@ def family_weights(
 
 
 def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
-    """log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
+    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
     served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
     score = 0.0
     for seen in served:
@@ -206,33 +272,42 @@ def _allot(weights: dict[str, float], count: int) -> tuple[str, ...]:
 
 def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
     setting = Setting(np.full(first.shape[1], RESIDUAL_LENGTH), scale, 0.0)
-    return kernel(first, second, setting) - 0.49 * first[:, [0]] * second[:, 0]
+    return matern(first, second, setting)
 
 
 def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance."""
+    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance.
+
+    A second pass trusts outliers less: a hiccup of one deployment says little about its neighbours.
+    """
     if not len(rows):
         return 0.15, np.zeros((0, 0))
+    _scale, inverse = _scaled_fit(points, rows, left, noise)
+    own = inverse @ left / np.diag(inverse)  # leave-one-out residuals
+    spread = 1.0 / np.sqrt(np.diag(inverse))
+    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(own) / spread / 1.5)))
+
+
+def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
     own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
-    best: tuple[float, float, Floats] | None = None
+    best = (-np.inf, RESIDUAL_SCALES[0], own)
     for scale in RESIDUAL_SCALES:
         factor = np.asarray(cholesky(_residual_kernel(points, points, scale) + own, lower=True))
         value = -0.5 * float(left @ cho_solve((factor, True), left)) - float(np.sum(np.log(np.diag(factor))))
         value -= 0.5 * (np.log(scale / 0.15) / 0.7) ** 2
-        if best is None or value > best[0]:
+        if value > best[0]:
             best = (value, scale, factor)
-    assert best is not None
     return best[1], np.asarray(cho_solve((best[2], True), np.eye(len(rows))))
 
 
 def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:
     """The plain process over served tests; None before there are two."""
-    data = tested(terrain, observations)
-    return learn(features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
+    data = pooled(terrain, observations, None)
+    return learn(data.rows, features[data.rows], data.values, data.noise) if len(data.rows) >= 2 else None
 
 
 def structureless(terrain: Terrain, observations: Sequence[Observation]) -> Guess:
     """No candidate differs from another in anything but luck: the values seen so far, and a wide one."""
-    values = tested(terrain, observations).values
+    values = pooled(terrain, observations, None).values
     centres = np.concatenate([values, [1.0, 0.0, -1.0]])
     return Guess(centres[:, None], np.array([0.6]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
 
@@ -13,33 +14,68 @@ REFUSAL_KNOWN = 0.97
 SLICES_ENFORCED_PRIOR = 0.5
 ODD_REFUSAL = 0.02
 SLICE_TOLERANCE = 0.03
+PRIOR_STARTS = 2.0
+NEIGHBOUR_WEIGHT = 6.0
+NEIGHBOUR_RADIUS = 0.2
 
 
 def fits_in_memory(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
     """P[enough accelerator memory]: a fixed part plus a part per request of a batch and instance, both learned."""
-    specs = terrain.accelerators
-    if not specs:
+    if not terrain.accelerators:
         return np.ones(len(rows))
-    size = np.array([spec.memory_gib or np.inf for spec in specs])
-    room = (size[terrain.accelerator] * terrain.share).astype(float)
-    load = terrain.batch * terrain.instances
     fixed, slope, log_weight = _particles(terrain)
     for seen in observations:
-        need = fixed * terrain.instances[seen.row] + slope * load[seen.row]
-        if seen.outcome == "served" and seen.memory_peak_gib:
-            log_weight = log_weight - 0.5 * (np.log(need / seen.memory_peak_gib) / PEAK_SPREAD) ** 2
-        if seen.outcome == "served":
-            log_weight = log_weight + np.log(_below(need, room[seen.row]) + 1e-4)
+        if seen.outcome not in ("served", "out_of_memory"):
+            continue
+        room, load, instances = (float(column[0]) for column in _demands(terrain, np.array([seen.row])))
+        need = fixed * instances + slope * load
         if seen.outcome == "out_of_memory":
-            log_weight = log_weight + np.log(1.0 - _below(need, room[seen.row]) + 1e-3)
+            log_weight = log_weight + np.log(1.0 - _below(need, room) + 1e-3)
+            continue
+        log_weight = log_weight + np.log(_below(need, room) + 1e-4)
+        if seen.memory_peak_gib:
+            log_weight = log_weight - 0.5 * (np.log(need / seen.memory_peak_gib) / PEAK_SPREAD) ** 2
     weight = np.exp(log_weight - log_weight.max())
-    weight /= weight.sum()
-    keep = weight > 1e-5
-    keys = np.column_stack([room[rows], load[rows], terrain.instances[rows]])
-    kinds, place = np.unique(keys, axis=0, return_inverse=True)
+    keep = weight > 1e-4
+    kinds, place = np.unique(np.column_stack(_demands(terrain, rows)), axis=0, return_inverse=True)
     need = fixed[keep] * kinds[:, [2]] + slope[keep] * kinds[:, [1]]
     chance = _below(need, kinds[:, [0]]) @ weight[keep] / weight[keep].sum()
     return np.asarray(chance[place.ravel()])
+
+
+def _demands(terrain: Terrain, rows: Ints) -> tuple[Floats, Floats, Floats]:
+    """Per row: memory of its slice, requests held at once, instances."""
+    size = np.array([spec.memory_gib or np.inf for spec in terrain.accelerators])
+    instances = terrain.instances[rows]
+    return size[terrain.accelerator[rows]] * terrain.share[rows], terrain.batch[rows] * instances, instances
+
+
+def starts_like_others(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
+    """P[nothing else is in the way]: how often similar candidates started, for refusals that nothing here explains."""
+    unexplained = ("infeasible",) if terrain.accelerators else ("infeasible", "out_of_memory", "unschedulable")
+    if not any(seen.outcome in unexplained for seen in observations):
+        return np.ones(len(rows))
+    started, total = np.full(len(rows), 0.97 * PRIOR_STARTS), np.full(len(rows), PRIOR_STARTS)
+    places = _places(terrain, rows)
+    for seen in observations:
+        if seen.outcome != "failed":
+            apart = np.sum((places - _places(terrain, np.array([seen.row]))) ** 2, axis=1)
+            weight = NEIGHBOUR_WEIGHT * np.exp(-0.5 * apart / NEIGHBOUR_RADIUS**2)
+            total += weight
+            started += weight * (seen.outcome not in unexplained)
+    return np.asarray(started / total)
+
+
+def _places(terrain: Terrain, rows: Ints) -> Floats:
+    """Rows x coordinates: the position of every knob on [0, 1], or one coordinate a label."""
+    columns = []
+    for knob in terrain.knobs:
+        at = knob.positions[rows]
+        if knob.numbers is None:
+            columns += [0.7 * (at == k) for k in range(len(knob.labels))]
+        else:
+            columns.append(at / max(1, len(knob.labels) - 1))
+    return np.column_stack(columns).astype(float)
 
 
 def _particles(terrain: Terrain) -> tuple[Floats, Floats, Floats]:
@@ -58,36 +94,39 @@ def _below(need: Floats, room: Floats | float) -> Floats:
 
 def can_be_scheduled(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
     """P[the cluster has such a slice]: the catalogue's slices if refusals confirm them, and every refusal seen."""
-    kinds = _kinds(terrain)
-    odd = _odd_slice(terrain)
-    refused = {int(kinds[seen.row]) for seen in observations if seen.outcome == "unschedulable"}
-    placed = {int(kinds[seen.row]) for seen in observations if seen.outcome in ("served", "out_of_memory")}
-    log_odds = np.log(SLICES_ENFORCED_PRIOR / (1.0 - SLICES_ENFORCED_PRIOR))
-    odd_kinds = {int(kind) for kind in np.unique(kinds[odd])}
-    log_odds += sum(np.log(REFUSAL_KNOWN / 0.1) for kind in refused if kind in odd_kinds)
-    log_odds += sum(np.log((1.0 - REFUSAL_KNOWN) / 0.9) for kind in placed if kind in odd_kinds)
-    enforced = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -30, 30)))
-    surprising = len([kind for kind in refused if kind not in odd_kinds])
-    base = (surprising + ODD_REFUSAL * 10.0) / (len(refused | placed) + 10.0)
-    chance = np.where(odd[rows], 1.0 - enforced * REFUSAL_KNOWN, 1.0 - base)
-    chance = np.where(np.isin(kinds[rows], list(placed)), 0.995, chance)
-    return np.where(np.isin(kinds[rows], list(refused)), 0.01, chance)
-
-
-def _kinds(terrain: Terrain) -> Ints:
-    """One number per (accelerator type, share); the whole configuration where there are no accelerators."""
     if not terrain.accelerators:
-        return np.arange(terrain.size, dtype=np.int64)
-    _, share = np.unique(terrain.share, return_inverse=True)
-    return np.asarray(terrain.accelerator * 1000 + share.ravel(), dtype=np.int64)
+        return np.ones(len(rows))
+    refused = _rows_where(observations, ("unschedulable",))
+    placed = _rows_where(observations, ("served", "out_of_memory"))
+    refused_kinds = set(_kinds(terrain, refused).tolist())
+    placed_kinds = set(_kinds(terrain, placed).tolist()) - refused_kinds
+    odd_refused = set(_kinds(terrain, refused[_odd_slice(terrain, refused)]).tolist())
+    odd_placed = set(_kinds(terrain, placed[_odd_slice(terrain, placed)]).tolist())
+    log_odds = np.log(SLICES_ENFORCED_PRIOR / (1.0 - SLICES_ENFORCED_PRIOR))
+    log_odds += len(odd_refused) * np.log(REFUSAL_KNOWN / 0.1) + len(odd_placed) * np.log((1.0 - REFUSAL_KNOWN) / 0.9)
+    enforced = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -30, 30)))
+    surprising = len(refused_kinds - odd_refused)
+    base = (surprising + ODD_REFUSAL * 10.0) / (len(refused_kinds | placed_kinds) + 10.0)
+    kinds = _kinds(terrain, rows)
+    chance = np.where(_odd_slice(terrain, rows), 1.0 - enforced * REFUSAL_KNOWN, 1.0 - base)
+    chance = np.where(np.isin(kinds, list(placed_kinds)), 0.995, chance)
+    return np.where(np.isin(kinds, list(refused_kinds)), 0.01, chance)
 
 
-def _odd_slice(terrain: Terrain) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _rows_where(observations: Sequence[Observation], outcomes: tuple[str, ...]) -> Ints:
+    return np.array([seen.row for seen in observations if seen.outcome in outcomes], dtype=np.int64)
+
+
+def _kinds(terrain: Terrain, rows: Ints) -> Ints:
+    """One number per (accelerator type, share)."""
+    return np.asarray(terrain.accelerator[rows] * 100_000 + np.round(terrain.share[rows] * 10_000).astype(np.int64))
+
+
+def _odd_slice(terrain: Terrain, rows: Ints) -> NDArray[np.bool_]:
     """True where the catalogue lists slices for this type and none of them has this share."""
-    odd = np.zeros(terrain.size, dtype=bool)
+    odd = np.zeros(len(rows), dtype=bool)
     for k, spec in enumerate(terrain.accelerators):
         if spec.slices:
-            known = np.array(spec.slices)
-            near = np.abs(terrain.share[:, None] - known).min(axis=1) <= SLICE_TOLERANCE
-            odd |= (terrain.accelerator == k) & ~near
+            near = np.abs(terrain.share[rows][:, None] - np.array(spec.slices)).min(axis=1) <= SLICE_TOLERANCE
+            odd |= (terrain.accelerator[rows] == k) & ~near
     return odd

@@ -16,7 +16,7 @@ Outcome = Literal["served", "out_of_memory", "unschedulable", "infeasible", "fai
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """One load test of one candidate. None where nobody measured it.
+    """One load test of one candidate; a refusal may speak for further rows, `also`. None where nobody measured it.
 
     `latency_ms` is the percentile that the objective bounds; `median_ms` the 50th. `busy_cores` are CPU seconds per
     second, `service_ms` the server's time per batch of `mean_batch` requests, of which `kernel_ms` on the accelerator.
@@ -24,6 +24,7 @@ class Observation:
 
     row: int
     outcome: Outcome
+    also: tuple[int, ...] = ()
     offered_rps: float = 0.0
     throughput_rps: float = 0.0
     latency_ms: float = float("inf")
@@ -44,7 +45,7 @@ class AcceleratorSpec:
     tflops: float | None = None
     bandwidth_gbps: float | None = None
     memory_gib: float | None = None
-    slices: tuple[float, ...] | None = None
+    slices: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +93,7 @@ class Physics:
         )
 
     def core_ms(self, theta: Floats, sites: Sites) -> Floats:
-        """log of the core time of one request."""
+        """Log of the core time of one request."""
         effect = theta[:, [CORE_MS]] + theta[:, [CONTENTION]] * np.log(sites.cores)
         for knob, columns in zip(self.terrain.strangers, sites.stranger_effects, strict=True):
             effect = effect + theta[:, columns + len(knob.labels)]
@@ -188,9 +189,10 @@ def _roof(compute: Floats, traffic: Floats) -> Floats:
     return np.asarray(top * np.sqrt(np.sqrt(1.0 + ratio**ROOFLINE_SHARPNESS)))
 
 
-def _line(kernel: object, overhead: Floats, *, gap_ms: Floats, cap: Floats) -> tuple[Floats, Floats]:
-    """The service time as a line in the batch size, through the batch that the load itself would form and its double."""
-    assert callable(kernel)
+def _line(
+    kernel: Callable[[Floats], Floats], overhead: Floats, *, gap_ms: Floats, cap: Floats
+) -> tuple[Floats, Floats]:
+    """The service time as a line in the batch size, through the batch that the load would form and its double."""
     size = np.broadcast_to(np.minimum(2.0, cap), overhead.shape)
     for _ in range(3):
         size = np.clip((overhead + kernel(size)) / gap_ms, 1.0, cap)
@@ -223,17 +225,17 @@ def physics_of(terrain: Terrain) -> Physics:
     ]
     for spec in terrain.accelerators:
         known = spec.tflops is not None
-        rows.append((f"{spec.name} compute", 0.0, 0.3 if known else 0.8))
-        rows.append((f"{spec.name} traffic", 0.0, 0.25 if known else 0.8))
+        rows.append((f"{spec.name} compute", 0.0, 0.35 if known else 0.8))
+        rows.append((f"{spec.name} traffic", 0.0, 0.35 if known else 0.8))
         rows.append((f"{spec.name} overhead", 0.0, 0.15))
-    precision = np.diag([1.0 / spread**2 for _, _, spread in rows])
+    precision: Floats = np.diag([1.0 / spread**2 for _, _, spread in rows])
     names = [name for name, _, _ in rows]
     means = [mean for _, mean, _ in rows]
     for knob in terrain.strangers:
         for stage in ("kernel", "core"):
             names += [f"{knob.name}={label} {stage}" for label in knob.labels]
             means += [0.0] * len(knob.labels)
-            precision = _blocks(precision, np.linalg.inv(stranger_covariance(knob)))
+            precision = _blocks(precision, np.asarray(np.linalg.inv(stranger_covariance(knob)), dtype=float))
     return Physics(terrain=terrain, prior=Prior(np.array(means), precision, tuple(names)))
 
 

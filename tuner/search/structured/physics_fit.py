@@ -12,8 +12,9 @@ from tuner.search.structured.physics import Physics, Predicted, Sites
 
 CHANNELS = ("core", "service", "kernel", "median", "tail", "capacity")
 SPREAD = np.array([0.05, 0.04, 0.15, 0.10, 0.12, 0.05])
-ITERATIONS = 7
+ITERATIONS = 10
 STEP = 1e-3
+DRAW_STEPS = 6
 MOST_OBSERVATIONS = 150
 SATURATED = 0.97
 
@@ -32,10 +33,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The most plausible parameters, the covariance around them, and how well each channel was met."""
+    """The most plausible parameters, the curvature around them, and how well each channel was met.
+
+    `slope` holds d(residual)/d(parameter), residuals in units of `scale`; `precision` the curvature of the loss.
+    """
 
     theta: Floats
-    covariance: Floats
+    precision: Floats
+    slope: Floats
+    scale: Floats
     spread: Floats
     loss: float
 
@@ -75,7 +81,7 @@ def _numbers(values: Sequence[float | None]) -> Floats:
 
 
 def channels_of(predicted: Predicted) -> Floats:
-    """draws x channels x sites, in the order of CHANNELS."""
+    """Draws x channels x sites, in the order of CHANNELS."""
     return np.stack(
         [
             predicted.log_core_ms,
@@ -99,39 +105,56 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
     """Maximum a posteriori by Levenberg-Marquardt with Huber weights; `noise` adds to the latency channels' spread."""
     prior = physics.prior
     theta = prior.mean.copy() if start is None else start.copy()
-    measured = np.isfinite(known.values)
-    spread = np.repeat(SPREAD[:, None], known.values.shape[1], axis=1)
     if len(known.rows) == 0:
-        return Fit(theta, np.linalg.inv(prior.precision), SPREAD, 0.0)
-    spread[3:5] = np.hypot(spread[3:5], noise * np.array([[0.5], [1.0]]))
-    damping, best = 1e-2, np.inf
-    precision = prior.precision
-    gradient = np.zeros(len(theta))
-    candidate = theta
+        none = np.zeros((len(theta), 0))
+        return Fit(theta, prior.precision, none, np.zeros((len(CHANNELS), 0)), SPREAD, 0.0)
+    scale = _scale(known, SPREAD, noise)
+    best = _linearised(physics, known, theta, family=family, scale=scale)
+    damping = 1e-2
     for _ in range(ITERATIONS):
-        steps = np.vstack([candidate, candidate + STEP * np.eye(len(theta))])
-        found = predicted_channels(physics, known, steps, family)
-        off = np.where(measured, (found[0] - np.nan_to_num(known.values)) / spread, 0.0)
-        weight = 1.0 / np.maximum(1.0, np.abs(off) / 2.0)
-        away = candidate - prior.mean
-        loss = float(np.sum(_huber(off)) + 0.5 * away @ prior.precision @ away)
-        if loss <= best:
-            if best - loss < 1e-3:
-                theta, best = candidate, loss
-                break
-            theta, best, damping = candidate, loss, damping * 0.3
-            slope = np.where(measured, (found[1:] - found[0]) / STEP / spread, 0.0).reshape(len(theta), -1)
-            weighted = slope * weight.ravel()
-            precision = weighted @ slope.T + prior.precision
-            gradient = weighted @ off.ravel() + prior.precision @ away
-        else:
-            damping *= 8.0
-        stiff = precision + damping * np.diag(np.diag(precision))
-        candidate = theta - np.clip(np.linalg.solve(stiff, gradient), -1.5, 1.5)
-    final = predicted_channels(physics, known, theta[None], family)[0]
-    misfit = _misfit(np.where(measured, final - np.nan_to_num(known.values), np.nan))
-    inflate = np.mean(np.maximum(misfit / SPREAD, 1.0)[measured.any(axis=1)]) ** 2
-    return Fit(theta, np.linalg.inv(precision) * inflate, np.maximum(misfit, SPREAD), best)
+        stiff = best.precision + damping * np.diag(np.diag(best.precision))
+        step = np.clip(np.linalg.solve(stiff, _gradient(physics, known, best, family)), -1.5, 1.5)
+        tried = _linearised(physics, known, best.theta - step, family=family, scale=scale)
+        if tried.loss >= best.loss:
+            damping *= 10.0
+            continue
+        settled = best.loss - tried.loss < 1e-2
+        best, damping = tried, damping * 0.2
+        if settled:
+            break
+    found = predicted_channels(physics, known, best.theta[None], family)[0]
+    misfit = np.maximum(_misfit(found - known.values), SPREAD)
+    wide = _linearised(physics, known, best.theta, family=family, scale=_scale(known, misfit, noise))
+    return Fit(wide.theta, wide.precision, wide.slope, wide.scale, misfit, best.loss)
+
+
+def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
+    scale = np.repeat(spread[:, None], known.values.shape[1], axis=1)
+    scale[3:5] = np.hypot(scale[3:5], noise * np.array([[0.5], [1.0]]))
+    return scale
+
+
+def _residuals(known: Evidence, found: Floats, scale: Floats) -> Floats:
+    return np.asarray(np.where(np.isfinite(known.values), (found - np.nan_to_num(known.values)) / scale, 0.0))
+
+
+def _linearised(physics: Physics, known: Evidence, theta: Floats, *, family: str, scale: Floats) -> Fit:
+    steps = np.vstack([theta, theta + STEP * np.eye(len(theta))])
+    found = predicted_channels(physics, known, steps, family)
+    off = _residuals(known, found[0], scale)
+    slope = np.where(np.isfinite(known.values), (found[1:] - found[0]) / STEP / scale, 0.0).reshape(len(theta), -1)
+    weight = 1.0 / np.maximum(1.0, np.abs(off).ravel() / 2.0)
+    away = theta - physics.prior.mean
+    loss = float(np.sum(_huber(off)) + 0.5 * away @ physics.prior.precision @ away)
+    precision = (slope * weight) @ slope.T + physics.prior.precision
+    return Fit(theta, precision, slope, scale, SPREAD, loss)
+
+
+def _gradient(physics: Physics, known: Evidence, at: Fit, family: str) -> Floats:
+    found = predicted_channels(physics, known, at.theta[None], family)[0]
+    off = _residuals(known, found, at.scale).ravel()
+    weight = 1.0 / np.maximum(1.0, np.abs(off) / 2.0)
+    return np.asarray(at.slope @ (weight * off) + physics.prior.precision @ (at.theta - physics.prior.mean))
 
 
 def _huber(off: Floats) -> Floats:
@@ -149,11 +172,42 @@ def _misfit(off: Floats) -> Floats:
     return np.array(found)
 
 
-def draws(fitted: Fit, count: int, seed: int) -> Floats:
-    """Parameter draws around the fit; the first is the fit itself, the others come in mirrored pairs."""
+def draws(physics: Physics, known: Evidence, fitted: Fit, *, family: str, count: int, seed: int) -> Floats:
+    """Posterior draws by randomised maximum likelihood; the first is the fit itself.
+
+    Every draw answers to data and prior shifted by their own spread (Oliver 1996), by Gauss-Newton steps that share
+    the curvature at the fit; a step that does not help its draw is halved.
+    """
     source = np.random.default_rng(seed)
-    half = source.standard_normal((count // 2, len(fitted.theta)))
-    values, vectors = np.linalg.eigh(fitted.covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    spread = np.concatenate([half, -half]) @ root.T
-    return np.vstack([fitted.theta, fitted.theta + spread])
+    width = len(fitted.theta)
+    root = np.linalg.inv(np.linalg.cholesky(physics.prior.precision)).T
+    centre = physics.prior.mean + source.standard_normal((count, width)) @ root.T
+    shift = source.standard_normal((count, *known.values.shape)) if len(known.rows) else np.zeros((count, 0))
+    pull = (centre - physics.prior.mean) @ physics.prior.precision
+    if not len(known.rows):
+        return np.vstack([fitted.theta, centre])
+    gain = np.linalg.inv(fitted.precision)
+    theta = fitted.theta + (shift.reshape(count, -1) @ fitted.slope.T + pull) @ gain
+
+    def off(at: Floats) -> Floats:
+        found = predicted_channels(physics, known, at, family)
+        return _residuals(known, found, fitted.scale) - np.where(np.isfinite(known.values), shift, 0.0)
+
+    def loss(at: Floats, left: Floats) -> Floats:
+        away = at - centre
+        prior = 0.5 * np.einsum("ij,jk,ik->i", away, physics.prior.precision, away)
+        return np.asarray(np.sum(_huber(left), axis=(1, 2)) + prior)
+
+    left = off(theta)
+    reached, length = loss(theta, left), np.ones(count)
+    for _ in range(DRAW_STEPS):
+        flat = left.reshape(count, -1)
+        weighted = flat / np.maximum(1.0, np.abs(flat) / 2.0)
+        slope = weighted @ fitted.slope.T + (theta - centre) @ physics.prior.precision
+        tried = theta - length[:, None] * np.clip(slope @ gain, -1.5, 1.5)
+        other = off(tried)
+        value = loss(tried, other)
+        better = value < reached
+        theta[better], left[better], reached[better] = tried[better], other[better], value[better]
+        length = np.where(better, np.minimum(1.0, length * 1.5), length * 0.4)
+    return np.vstack([fitted.theta, theta])

@@ -98,17 +98,20 @@ def batch_stage(times: Floats, *, cap: Floats, fixed: Floats, slope: Floats, del
     return _statistics(done - times.astype(np.float32), count / batches)
 
 
-def core_stage(times: Floats, *, cores: int, service: float, spread: Floats) -> Floats:
-    """STATISTICS (mean batch 1) of the time on `cores` cores, round robin, `service * spread` each."""
-    count = len(times) // cores * cores
-    arrive = times[:count].reshape(-1, cores)
-    work = service * spread[:count].reshape(-1, cores)
-    before = np.cumsum(work, axis=0) - work
-    done = np.maximum.accumulate(arrive - before, axis=0) + before + work
-    return _statistics((done - arrive).reshape(1, -1), np.ones(1))
+def core_stage(times: Floats, *, cores: int, service: Floats, spread: Floats) -> Floats:
+    """Per mean service time, the STATISTICS (mean batch 1) of the time on `cores` cores that share one queue."""
+    free = np.zeros((len(service), cores))
+    done = np.empty((len(service), len(times)))
+    every = np.arange(len(service))
+    for k, (time, amount) in enumerate(zip(times.tolist(), spread.tolist(), strict=True)):
+        core = free.argmin(axis=1)
+        finished = np.maximum(free[every, core], time) + service * amount
+        free[every, core] = finished
+        done[:, k] = finished
+    return _statistics(done - times, np.ones(len(service)))
 
 
 def _statistics(waits: NDArray[np.float32] | Floats, mean_batch: Floats) -> Floats:
     percentiles = np.percentile(waits, PERCENTS, axis=1).T
-    mean = np.mean(waits, axis=1, dtype=np.float64)[:, None]
-    return np.concatenate([percentiles, mean, mean_batch[:, None]], axis=1)
+    mean = np.asarray(np.mean(waits, axis=1, dtype=np.float64))
+    return np.concatenate([percentiles, mean[:, None], mean_batch[:, None]], axis=1)

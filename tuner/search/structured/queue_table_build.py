@@ -19,7 +19,7 @@ WORK_SPREAD = 0.3
 
 
 def batch_table(family: ArrivalFamily, *, requests: int, seed: int, caps: Floats = CAPS) -> Floats:
-    """log statistics over caps x delays (in multiples of the time to fill a batch) x fixed shares x loads."""
+    """Log statistics over caps x delays (in multiples of the time to fill a batch) x fixed shares x loads."""
     cap, delay, share, load = np.meshgrid(caps, DELAYS, FIXED_SHARES, LOADS, indexing="ij")
     shape = cap.shape
     cap, delay, share, load = (axis.ravel() for axis in (cap, delay, share, load))
@@ -33,11 +33,11 @@ def batch_table(family: ArrivalFamily, *, requests: int, seed: int, caps: Floats
 
 
 def core_table(family: ArrivalFamily, *, requests: int, seed: int) -> Floats:
-    """log statistics over cores x loads, in units of the mean gap between arrivals."""
+    """Log statistics over cores x loads, in units of the mean gap between arrivals."""
     times = arrivals(family, requests, seed)
     sigma = np.sqrt(np.log1p(WORK_SPREAD**2))
     spread = np.random.default_rng(seed + 1).lognormal(-0.5 * sigma**2, sigma, requests)
-    rows = [[core_stage(times, cores=int(n), service=rho * n, spread=spread)[0] for rho in LOADS] for n in CORES]
+    rows = [core_stage(times, cores=int(n), service=LOADS * n, spread=spread) for n in CORES]
     return np.log(np.maximum(np.array(rows), 1e-6))
 
 
@@ -49,8 +49,8 @@ def main(path: str) -> None:
         tables[f"batch/{family.name}"] = np.mean(batch, axis=0)
         tables[f"core/{family.name}"] = np.mean(core, axis=0)
         tables[f"spread/{family.name}"] = np.std(np.array(batch)[..., 3], axis=0, ddof=1)
-        print(family.name, file=sys.stderr, flush=True)
-    np.savez_compressed(path, **{name: table.astype(np.float16) for name, table in tables.items()})
+    small = {name: table.astype(np.float16) for name, table in tables.items()}
+    np.savez_compressed(path, allow_pickle=False, **small)
 
 
 if __name__ == "__main__":

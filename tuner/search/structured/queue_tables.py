@@ -42,7 +42,7 @@ FAMILY_NAMES: tuple[str, ...] = tuple(family.name for family in FAMILIES)
 
 
 def _position(value: Floats, grid: Floats) -> Floats:
-    return np.interp(value, grid, np.arange(len(grid), dtype=float))
+    return np.asarray(np.interp(value, grid, np.arange(len(grid), dtype=float)))
 
 
 def batch_coordinates(*, cap: Floats, delay: Floats, fixed_share: Floats, load: Floats) -> Floats:
