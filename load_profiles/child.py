@@ -67,6 +67,10 @@ class Child:
         return self._result.read()
 
     @property
+    def process_id(self) -> int:
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
@@ -77,6 +81,12 @@ class Child:
             self._plan_pipe.flush()
         except OSError as error:
             raise self.failure("the load generator ended before it was told what to do") from error
+
+    def start_at(self, start_s: float) -> None:
+        """Tell a worker that is ready the monotonic time of its begin; it may have died already."""
+        with contextlib.suppress(BrokenPipeError):
+            self._plan_pipe.write(f"{start_s!r}\n".encode())
+            self._plan_pipe.flush()
 
     def stop(self) -> None:
         """Ask it to end its run where it is; its result is then that of a shorter one. It may have ended already."""

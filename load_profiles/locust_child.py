@@ -59,7 +59,7 @@ def _tell(**fields: object) -> None:
 
 def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
     notes = _settle(plan.cpus)
-    recording = Recording(intended_starts_s(plan.profile))
+    recording = Recording(intended_starts_s(plan.profile)[plan.part :: plan.parts])
     watch = _Watch(recording, run, plan)
     loop = _open_loop(plan, recording, watch)
     _keep_garbage_collector_out()
@@ -84,9 +84,11 @@ def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
     address, payload = urlsplit(plan.endpoint), plan.profile.payload
     different = messages(plan)
     if payload.files:
-        mix = random.Random(plan.profile.seed).choices(different, weights(payload, different), k=len(recording))
+        mix = random.Random(plan.profile.seed + plan.part).choices(
+            different, weights(payload, different), k=len(recording)
+        )
     else:
-        mix = [different[k % len(different)] for k in range(len(recording))]
+        mix = [different[(plan.part + k * plan.parts) % len(different)] for k in range(len(recording))]
     return OpenLoop(
         address=resolve(address.hostname or "", address.port or 80),
         messages=mix,
@@ -96,7 +98,14 @@ def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
         max_connections=_allow_descriptors(),
         lifeline=STDIN,
         spare_time=watch,
+        start_at_s=_agreed_start_s() if plan.parts > 1 else None,
     )
+
+
+def _agreed_start_s() -> float:
+    """Say that all is ready, and wait for the moment at which all workers begin."""
+    _tell(event="ready")
+    return float(sys.stdin.readline())
 
 
 class _Watch:

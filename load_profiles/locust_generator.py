@@ -14,6 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from load_profiles.child import Child
+from load_profiles.many_workers import drive_together
 from load_profiles.packed_samples import unpack
 from load_profiles.payload_shapes import sent_tensors
 from load_profiles.plan import LoadPlan
@@ -50,8 +51,10 @@ class LocustLoadGenerator:
     comes up, and not while a server waits for its load.
     """
 
-    def __init__(self, on_progress: Callable[[LoadProgress], None] = ignore_progress) -> None:
+    def __init__(self, on_progress: Callable[[LoadProgress], None] = ignore_progress, *, workers: int = 1) -> None:
+        """With several workers each sends its exact share of the schedule; one that is lost shows in the result."""
         self._on_progress = on_progress
+        self._workers = workers
         self._keeps_ahead = False
         self._ahead: deque[Child] = deque()
 
@@ -70,6 +73,13 @@ class LocustLoadGenerator:
     def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         """Complete before return. Raises UsageError if nothing can be sent, TransientFailure if the child broke."""
         _refuse_what_cannot_be_sent(deployment, profile)
+        if self._workers > 1:
+            return drive_together(
+                lambda child, part: _plan(child, deployment, profile, part=part, parts=self._workers),
+                profile,
+                workers=self._workers,
+                until_s=_until_s(profile),
+            )
         with self._child() as child:
             run = self._drive(child, deployment, profile)
         if self._keeps_ahead:
@@ -87,7 +97,7 @@ class LocustLoadGenerator:
 
     def _drive(self, child: Child, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         intended_s = intended_starts_s(profile)
-        until_s = monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+        until_s = _until_s(profile)
         latencies_s, stopped = array("d"), False
         child.tell(_plan(child, deployment, profile))
         for message in child.messages(until_s=until_s):
@@ -123,8 +133,15 @@ def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) ->
         raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint="an endpoint is http://HOST:PORT")
 
 
-def _plan(child: Child, deployment: Deployment, profile: LoadProfile) -> LoadPlan:
+def _until_s(profile: LoadProfile) -> float:
+    """When a run that begins now is hopeless, on the monotonic clock."""
+    return monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+
+
+def _plan(child: Child, deployment: Deployment, profile: LoadProfile, *, part: int = 0, parts: int = 1) -> LoadPlan:
     return LoadPlan(
+        part=part,
+        parts=parts,
         endpoint=deployment.endpoint,
         host=deployment.host,
         protocol=deployment.protocol,

@@ -55,11 +55,13 @@ class OpenLoop:
         max_connections: int,
         lifeline: int,
         spare_time: Callable[[], None],
+        start_at_s: float | None = None,
     ) -> None:
         """`spare_time` is called when nothing is due for a while, and must be quick.
 
-        `lifeline` is a descriptor that is closed when nobody waits for the result any more, and holds a line when it is
-        known: then the run ends where it is.
+        `start_at_s` is the monotonic time from which the schedule counts, at once by default. `lifeline` is a
+        descriptor that is closed when nobody waits for the result any more, and holds a line when it is known: then
+        the run ends where it is.
         """
         self._family, self._address = address
         self._messages = messages
@@ -76,13 +78,14 @@ class OpenLoop:
         self._next = 0
         self._oldest = 0
         self._stopped = False
+        self._start_at_s = start_at_s
         self._start_s = 0.0
 
     def run(self) -> Effort:
         """Return when every request has been answered or has failed, or when told to end. Raises ControllerGone."""
         count = len(self._recording)
         self._epoll.register(self._lifeline, EPOLLIN)
-        self._start_s = monotonic() + LEAD_S
+        self._start_s = monotonic() + LEAD_S if self._start_at_s is None else self._start_at_s
         cpu_s = process_time()
         try:
             while self._next < count and not self._stopped:

@@ -15,7 +15,10 @@ from tuner.domain.slo import Slo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
-    """One run of load: where to, what, when, on which cores, and into which open file the samples go."""
+    """One run of load: where to, what, when, on which cores, and into which open file the samples go.
+
+    Of `parts` workers this one sends every `parts`-th request of the schedule, from the `part`-th (from 0) on.
+    """
 
     endpoint: str
     host: str
@@ -26,6 +29,8 @@ class LoadPlan:
     profile: LoadProfile
     cpus: tuple[int, ...]
     result_descriptor: int
+    part: int = 0
+    parts: int = 1
 
     def to_json(self) -> str:
         """One line, without a line end."""

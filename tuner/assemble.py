@@ -124,11 +124,11 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
-def open_load_generator() -> AbstractContextManager[LoadGenerator]:
+def open_load_generator(workers: int = 1) -> AbstractContextManager[LoadGenerator]:
     """The load engine by itself, for a server that somebody else runs."""
     from load_profiles.locust_generator import LocustLoadGenerator
 
-    return LocustLoadGenerator()
+    return LocustLoadGenerator(workers=workers)
 
 
 def _local_preflight(spec: StudySpec) -> None:

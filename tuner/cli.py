@@ -154,6 +154,7 @@ def load(
         bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")] = 1,
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
@@ -176,6 +177,7 @@ def load(
         allowed=tuple(allow_target or ()),
         capacity=find_capacity,
         seed=seed,
+        workers=workers,
     )
     with orderly_stop():
         result = carry_out(request)

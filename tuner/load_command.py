@@ -53,13 +53,13 @@ def deployment_at(target: Target, *, model: str, protocol: Protocol) -> Deployme
     )
 
 
-def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]) -> LoadResult:
+def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
     """One measurement and its verdict."""
-    with open_load_generator() as generator:
+    with open_load_generator(workers) as generator:
         return _measured(generator, deployment, profile, slos)
 
 
-def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]) -> LoadResult:
+def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
     """Measurements at different loads until the highest load that passes is known; the last is at that load.
 
     A load that the generator itself could not send is beyond what can be known: nothing higher is tried.
@@ -67,7 +67,7 @@ def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[S
     probes: list[Probe] = []
     best: LoadResult | None = None
     highest_rps = math.inf
-    with open_load_generator() as generator:
+    with open_load_generator(workers) as generator:
         while (rate_rps := next_load_rps(probes, profile.offered_rps, highest_rps=highest_rps)) is not None:
             at_rate = replace(profile, offered_rps=rate_rps, seed=profile.seed + len(probes))
             result = _measured(generator, deployment, at_rate, slos)

@@ -41,6 +41,7 @@ class LoadRequest:
     allowed: tuple[str, ...]
     capacity: bool
     seed: int
+    workers: int = 1
 
 
 def carry_out(request: LoadRequest) -> LoadResult:
@@ -58,7 +59,7 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError("which model is meant is not said", hint="add --model NAME")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    return (find_capacity if request.capacity else run_load)(deployment, profile, slos)
+    return (find_capacity if request.capacity else run_load)(deployment, profile, slos, workers=request.workers)
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:
