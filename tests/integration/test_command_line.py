@@ -239,7 +239,8 @@ def test_the_report_is_also_a_summary_and_a_table(servetune, study, tmp_path: Pa
 
 
 def test_a_report_that_cannot_be_written_is_exit_2(servetune, study):
-    for place, said in (("no/such/folder/r.html", "cannot write"), (".", "cannot write"), ("", "cannot write"), ("r.pdf", "no report")):
+    unwritable = ("no/such/folder/r.html", ".", "")
+    for place, said in (*((place, "cannot write") for place in unwritable), ("r.pdf", "no report")):
         done = servetune("report", study, "-o", place)
         assert (done.code, done.out) == (2, "")
         assert said in done.err
