@@ -48,6 +48,34 @@ class RunnerChoice(StrEnum):
     LOCAL = "local"
 
 
+TargetOption = Annotated[str, typer.Option("--target", help="http://HOST:PORT of a running server.")]
+ModelOption = Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")]
+RateOption = Annotated[float | None, typer.Option("--rate", help="Requests per second. With --trace: its own.")]
+DurationOption = Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")]
+WarmupOption = Annotated[str, typer.Option("--warmup", help="Load before that, not measured.")]
+TimeoutOption = Annotated[
+    str | None, typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit.")
+]
+ArrivalsOption = Annotated[
+    str, typer.Option("--arrivals", help="poisson, constant, gamma:4, or a utilisation pattern such as peak_valley.")
+]
+TraceOption = Annotated[Path | None, typer.Option("--trace", help="Replay a CSV file of timestamps instead.")]
+SloOption = Annotated[list[str] | None, typer.Option("--slo", help="Such as 'latency_p99_ms<=50'; may be repeated.")]
+PayloadOption = Annotated[
+    list[str] | None,
+    typer.Option("--payload", help="random, image, text:24-256, or files: FILE or FILE*WEIGHT, may be repeated."),
+]
+ShapeOption = Annotated[str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")]
+ProtocolOption = Annotated[ProtocolChoice, typer.Option("--protocol", help="What the server speaks.")]
+AllowOption = Annotated[
+    list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
+]
+CapacityOption = Annotated[
+    bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
+
+
 def _version(asked: bool) -> None:
     if asked:
         _say(f"servetune {__version__}")
@@ -118,43 +146,22 @@ def tune(
 
 @app.command()
 def load(
-    target: Annotated[str, typer.Option("--target", help="http://HOST:PORT of a running server.")],
-    model: Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")] = "",
-    rate: Annotated[
-        float | None, typer.Option("--rate", help="Requests per second, over all. With --trace: its own.")
-    ] = None,
-    duration: Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")] = "20s",
-    warmup: Annotated[str, typer.Option("--warmup", help="Load before that, not measured.")] = "2s",
-    timeout: Annotated[
-        str | None,
-        typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit."),
-    ] = None,
-    arrivals: Annotated[
-        str,
-        typer.Option("--arrivals", help="poisson, constant, gamma:4, or a utilisation pattern such as peak_valley."),
-    ] = "poisson",
-    trace: Annotated[Path | None, typer.Option("--trace", help="Replay a CSV file of timestamps instead.")] = None,
-    slo: Annotated[
-        list[str] | None, typer.Option("--slo", help="Such as 'latency_p99_ms<=50'; may be repeated.")
-    ] = None,
-    payload: Annotated[
-        list[str] | None,
-        typer.Option("--payload", help="random, image, text:24-256, or files: FILE or FILE*WEIGHT, may be repeated."),
-    ] = None,
-    shape: Annotated[
-        str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")
-    ] = "",
-    protocol: Annotated[
-        ProtocolChoice, typer.Option("--protocol", help="What the server speaks.")
-    ] = ProtocolChoice.KSERVE,
-    allow_target: Annotated[
-        list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
-    ] = None,
-    find_capacity: Annotated[
-        bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
-    ] = False,
+    target: TargetOption,
+    model: ModelOption = "",
+    rate: RateOption = None,
+    duration: DurationOption = "20s",
+    warmup: WarmupOption = "2s",
+    timeout: TimeoutOption = None,
+    arrivals: ArrivalsOption = "poisson",
+    trace: TraceOption = None,
+    slo: SloOption = None,
+    payload: PayloadOption = None,
+    shape: ShapeOption = "",
+    protocol: ProtocolOption = ProtocolChoice.KSERVE,
+    allow_target: AllowOption = None,
+    find_capacity: CapacityOption = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")] = 1,
+    workers: WorkersOption = 1,
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""

@@ -13,7 +13,7 @@ def test_the_summary_has_answer_evidence_and_why_not_cheaper():
     assert "**Proven at 99 % confidence.** Rests on 3 fresh deployments, 6,000 requests" in text
     assert "| cpu\\_cores | 2 |" in text
     assert "| cost per month of 730 h | 73.00 USD |" in text
-    assert "- p99 ≤ 100 ms: pass, 0 of 6,000 broke it (1 % allowed, design effect 1.3)" in text
+    assert "- p99 ≤ 100 ms: pass, 0 of 6,000 broke it (1 % allowed, design effect 1.0)" in text
     assert "cannot serve; out of memory" in text
     assert text.count("\n") < 40
 
