@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -29,12 +28,11 @@ def test_every_pin_has_a_hash():
         assert unhashed == [], lock.name
 
 
-def test_no_committed_file_names_a_package_index():
-    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, check=False, cwd=ROOT)
-    if listed.returncode != 0:
-        files = [path for path in ROOT.rglob("*.lock") if ".venv" not in path.parts]
-    else:
-        files = [ROOT / name for name in listed.stdout.split("\0") if name]
-    host = re.compile(r"(pypi|files\.pythonhosted|registry\.npmjs|deb\.debian)\.(org|io)", re.IGNORECASE)
-    naming = [path.name for path in files if path.is_file() and host.search(path.read_text(errors="ignore"))]
-    assert [name for name in naming if name != "test_pins.py"] == []
+def test_no_pin_says_where_it_is_fetched_from():
+    """Where packages come from is each machine's own setting."""
+    pinned = [ROOT / "requirements.lock", *ROOT.glob("runners/*.lock"), *ROOT.glob("runners/*requirements.in")]
+    assert len(pinned) >= 3
+    for path in pinned:
+        assert not re.search(r"://|--index|--extra-index|--find-links", path.read_text()), path.name
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
+    assert settings.keys().isdisjoint({"index", "index-url", "extra-index-url", "find-links", "sources"})
