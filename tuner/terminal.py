@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tuner.domain.agenda import estimate
 from tuner.domain.events import Event, LoadAdvanced, PhaseStarted, Repeated, StudyOpened, TrialFinished
+from tuner.domain.measurement import Doubt
 from tuner.domain.recommendation import candidates
 from tuner.domain.slo import PERCENT, Verdict
 from tuner.domain.spec import StudySpec
@@ -111,10 +112,12 @@ def _level(level: Level, trial: Trial, spec: StudySpec) -> str:
     ]
     if measurement.errors or not shown:
         why = f" ({measurement.first_error})" if measurement.first_error else ""
-        shown.append(f"{measurement.error_ratio:.3g} of requests failed{why}")
+        shown.append(f"{measurement.error_ratio:.1%} of requests failed{why}")
     replicas = f"x{level.replicas} " if level.replicas > 1 else ""
     cost = f"{trial.unit_cost_per_hour * level.replicas:.4f} {spec.pricing.book.currency}/h"
-    doubts = f" ({', '.join(measurement.doubts)})" if measurement.doubts else ""
+    # A certain failure is certain however few requests showed it.
+    worth_saying = [d for d in measurement.doubts if (d, level.verdict) != (Doubt.FEW_REQUESTS, Verdict.FAIL)]
+    doubts = f" ({', '.join(worth_saying)})" if worth_saying else ""
     verdict = f"{VERDICT_WORDS[level.verdict]}{doubts}"
     return f"{replicas}{cost}  {' '.join(shown)} at {measurement.offered_rps:.0f} rps: {verdict}"
 
