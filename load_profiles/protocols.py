@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import assert_never
 from urllib.parse import urlsplit
 
 from load_profiles import kserve_http, plain_http, tensorflow_rest
+from load_profiles.conversation import Conversation
 from load_profiles.http_answer import Answer
 from load_profiles.payload_files import file_bodies
 from load_profiles.payload_shapes import sent_tensors
@@ -47,8 +49,12 @@ def _kserve(plan: LoadPlan, *, host: str, path: str) -> list[bytes]:
     return whole
 
 
-def refusal(plan: LoadPlan) -> Callable[[Answer], str]:
-    """What tells why an answer does not count."""
+def conversations(plan: LoadPlan) -> Callable[[], Conversation]:
+    """What begins the conversation of a new connection; all of a run share what they learn about answers."""
+    return partial(Answer, _refusal(plan))
+
+
+def _refusal(plan: LoadPlan) -> Callable[[Answer], str]:
     match plan.protocol:
         case "kserve_http":
             return kserve_http.AnswerCheck()
