@@ -28,6 +28,8 @@ DOORS = {
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
     "httptools": {"load_profiles.http_answer"},
+    "hpack": {"load_profiles.grpc_call"},
+    "hyperframe": {"load_profiles.grpc_call"},
     "tensorrt": set(),
     "kubernetes": set(),
 }
