@@ -28,6 +28,8 @@ DOORS = {
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
     "httptools": {"load_profiles.http_answer"},
+    "pynvml": {"runners.nvml"},
+    "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": set(),
 }

@@ -67,6 +67,8 @@ class Measurement:
 
     `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
     counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    `loaded_s` is from the begin of the load, warm-up included, to the last answer: what the server's own counters
+    cover.
     """
 
     offered_rps: float
@@ -84,6 +86,7 @@ class Measurement:
     first_error: str
     doubts: tuple[Doubt, ...]
     telemetry: Telemetry
+    loaded_s: float | None = None
 
     @property
     def error_ratio(self) -> float:
@@ -134,6 +137,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         first_error=run.generator.first_error,
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
+        loaded_s=max(profile.duration_s, max(samples.done_s)),
     )
 
 
