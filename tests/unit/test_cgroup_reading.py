@@ -47,7 +47,7 @@ V1_SERVER = {
     "memory.limit_in_bytes": "536870912\n",
     "memory.max_usage_in_bytes": "402653184\n",
     "memory.usage_in_bytes": "398458880\n",
-    "memory.stat": "cache 221020160\nrss 170393600\ninactive_file 4096\ntotal_rss 170393600\ntotal_inactive_file 219021312\n",
+    "memory.stat": "cache 221020160\nrss 170393600\ninactive_file 4096\ntotal_inactive_file 219021312\n",
     "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
 }
 

@@ -137,8 +137,13 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         first_error=run.generator.first_error,
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
-        loaded_s=max(profile.duration_s, max(samples.done_s)),
+        loaded_s=_loaded_s(run),
     )
+
+
+def _loaded_s(run: LoadRun) -> float:
+    last_answer_s = max((done_s for done_s in run.samples.done_s if math.isfinite(done_s)), default=0.0)
+    return max(run.profile.duration_s, last_answer_s)
 
 
 def _answered_in_window(run: LoadRun) -> int:
