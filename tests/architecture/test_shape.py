@@ -30,6 +30,8 @@ DOORS = {
     "httptools": {"load_profiles.http_answer"},
     "hpack": {"load_profiles.grpc_call"},
     "hyperframe": {"load_profiles.grpc_call"},
+    "pynvml": {"runners.nvml"},
+    "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": set(),
 }
