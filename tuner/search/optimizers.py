@@ -30,9 +30,15 @@ def _tpe(problem: SearchProblem) -> Optimizer:
 
 
 def _gp(problem: SearchProblem) -> Optimizer:
-    from tuner.search.skopt_gp import SkoptGp
+    from tuner.search.skopt_surrogate import SkoptSurrogate
 
-    return SkoptGp(problem)
+    return SkoptSurrogate(problem, "GP")
+
+
+def _forest(problem: SearchProblem) -> Optimizer:
+    from tuner.search.skopt_surrogate import SkoptSurrogate
+
+    return SkoptSurrogate(problem, "ET")
 
 
 def _structured(problem: SearchProblem) -> Optimizer:
@@ -46,5 +52,6 @@ OPTIMIZERS: dict[OptimizerName, OptimizerOf] = {
     "grid": _grid,
     "tpe": _tpe,
     "gp": _gp,
+    "forest": _forest,
     "structured": _structured,
 }
