@@ -42,6 +42,7 @@ def search_problem(spec: StudySpec) -> SearchProblem:
         required_rps=spec.required_rps,
         max_replicas=spec.max_replicas,
         seed=spec.search.seed,
+        load=spec.load_profile(replicas=1, window_s=spec.load.window_s, seed=spec.search.seed),
     )
 
 
