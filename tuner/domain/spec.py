@@ -13,7 +13,7 @@ from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
 
 RunnerKind = Literal["local", "simulated", "container", "kubernetes", "replay"]
-OptimizerName = Literal["random", "grid", "tpe", "gp", "structured"]
+OptimizerName = Literal["random", "grid", "tpe", "gp", "forest", "structured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
