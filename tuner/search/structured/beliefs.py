@@ -18,6 +18,7 @@ from tuner.search.structured.queue_simulation import FAMILIES, arrivals
 from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
+OVERLOADED, GIVEN_UP = 0.5, 2.5
 DRAWS = 32
 FEW = 3
 RESIDUAL_SCALES = (0.08, 0.15, 0.3, 0.6, 1.0)
@@ -46,7 +47,11 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        each = np.log(ndtr(z) + 1e-12) if value <= LOW else -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        if value <= LOW:
+            each = np.log(ndtr(z) + 1e-12)
+        if value == GIVEN_UP:
+            each = np.log(ndtr((self.means[:, 0] - OVERLOADED) / spread) + 1e-12)
         return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
 
 
@@ -60,10 +65,15 @@ class Tested:
 
 
 def severity(terrain: Terrain, seen: Observation) -> float:
-    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload."""
+    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload.
+
+    Of a server that was given up on, a ceiling alone: what it finished says little of what it could.
+    """
     value = float(np.clip(np.log(max(seen.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH))
     if seen.throughput_rps < SATURATED * seen.offered_rps:
-        return max(value, 0.5) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
+        if not np.isfinite(seen.latency_ms):
+            return GIVEN_UP
+        return max(value, OVERLOADED) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
     return value
 
 
@@ -152,7 +162,8 @@ def believe_physics(
     data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
     latest = slice(len(data.rows) - len(known.rows), None)
     data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
-    unexplained = data.values - _explained(physics, known, thetas, families)
+    explained = _explained(physics, known, thetas, families)
+    unexplained = np.where(known.collapsed & (explained > OVERLOADED), 0.0, data.values - explained)
     points = features[known.rows]
     scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
     kept = _resample(unexplained, inverse)
