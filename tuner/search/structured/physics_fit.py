@@ -145,7 +145,7 @@ def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
 
 
 def _off(known: Evidence, found: Floats) -> Floats:
-    """Predicted minus measured, 0 where nobody measured; a collapsed server's capacity is off only outside its bounds."""
+    """Predicted minus measured, 0 where nobody measured; a collapsed server's capacity may be anything in its bounds."""
     off = np.where(np.isfinite(known.values), found - np.nan_to_num(known.values), 0.0)
     if known.collapsed.any():
         capacity = off[..., CAPACITY, :]
