@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.behaviour import Behaviour, serving
+from tests.servers.behaviour import GRPC_SERVER, Behaviour, serving
 from tuner import cli
 
 EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s")
@@ -164,6 +164,26 @@ def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good:
         _, out, _ = load("--target", f"http://127.0.0.1:{port}/predict", "--model", "identity", *options)
     document = json.loads(out)
     assert document["errors"] == (0 if good else document["sent"])
+
+
+def test_a_grpc_server_is_asked_and_loaded_over_grpc(load):
+    with serving(Behaviour(), GRPC_SERVER) as port:
+        target = ("--target", f"grpc://127.0.0.1:{port}", "--model", "identity", *EASY, *WIDE)
+        code, out, _ = load(*target, "--protocol", "kserve_grpc", "--json")
+        refused, _, err = load(*target)
+    document = json.loads(out)
+    assert code == 0, document
+    assert document["errors"] == 0
+    assert refused == 2
+    assert "--protocol kserve_grpc" in err
+
+
+def test_no_grpc_server_there_is_exit_7_and_another_host_exit_9(load):
+    with serving(Behaviour()) as port:
+        pass
+    options = ("--model", "identity", "--rate", "10", "--protocol", "kserve_grpc")
+    assert load("--target", f"grpc://127.0.0.1:{port}", *options)[0] == 7
+    assert load("--target", "grpc://192.0.2.1:8001", *options)[0] == 9
 
 
 def test_a_server_that_never_passes_has_no_capacity(load):
