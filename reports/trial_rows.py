@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from reports.numbers import Quantity, Rounding, duration, rate, seconds, share, shortened
-from tuner.domain.deployment import Telemetry
+from reports.numbers import Quantity, Rounding, duration, rate, seconds, shortened
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.measurement import Doubt, Measurement
 from tuner.domain.slo import PERCENT, Slo, Tally, Verdict
 from tuner.domain.space import Configuration, shown
@@ -261,14 +261,9 @@ def _measurement_notes(measurement: Measurement) -> list[str]:
     notes = [DOUBT_TEXT[doubt] for doubt in measurement.doubts]
     if measurement.first_error:
         notes.append(shortened(f"first failure: {measurement.first_error}", NOTE_LENGTH))
-    return notes + _throttling(measurement.telemetry)
-
-
-def _throttling(telemetry: Telemetry) -> list[str]:
-    if not telemetry.periods or not telemetry.throttled_periods:
-        return []
-    ratio = telemetry.throttled_periods / telemetry.periods
-    return [f"CPU held back in {share(ratio)} of periods"] if ratio >= 0.05 else []
+    found = diagnose(measurement)
+    # A queue that only the doubt shows has been told by it.
+    return notes + ([str(found)] if found.known and found.evidence not in notes else [])
 
 
 def time_spent(phases: Sequence[Phases]) -> tuple[tuple[str, str], ...]:

@@ -157,7 +157,7 @@ def test_doubts_and_held_back_cpu_are_told():
     level = a_level(1, requests=50, telemetry=Telemetry(periods=100, throttled_periods=40))
     trial = a_trial(0, outcome=Measured(levels=(level,)))
     report = study_report(a_told_spec(), (trial,), None, PROVENANCE)
-    assert report.trials[0].notes == ("few requests for this percentile", "CPU held back in 40 % of periods")
+    assert report.trials[0].notes == ("few requests for this percentile", "CPU-bound: throttled in 40 % of periods")
 
 
 def test_a_running_study_shows_the_leading_candidate():
