@@ -10,8 +10,7 @@ from typing import Literal, assert_never
 from reports.alternatives import objective_text, percentile_name
 from reports.numbers import Quantity, Rounding, count, rate, share, shortened
 from reports.trial_rows import NOTE_LENGTH, Setting, settings_of
-from tuner.domain.deployment import Telemetry
-from tuner.domain.diagnosis import diagnose_all
+from tuner.domain.diagnosis import NOTHING_TOLD, diagnose_all
 from tuner.domain.histogram import LatencyCounts
 from tuner.domain.measurement import Measurement
 from tuner.domain.recommendation import (
@@ -237,9 +236,13 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
 
 def _bottleneck(runs: Sequence[Measurement]) -> str:
     found = diagnose_all(runs)
-    if found is None or (not found.known and all(run.telemetry == Telemetry() for run in runs)):
+    if found is None or found.evidence == NOTHING_TOLD:
         return ""
-    return sentence(f"what limits it at this load: {found if found.known else found.evidence}")
+    return sentence(
+        f"bottleneck at this load: {found.bottleneck}, {found.evidence}"
+        if found.known
+        else f"of the server at this load {found.evidence}"
+    )
 
 
 def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, rounding: Rounding) -> Answer:

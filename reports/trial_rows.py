@@ -252,18 +252,21 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
             return (shortened(text, NOTE_LENGTH),)
         case Measured():
             level = shown_level(outcome)
-            return () if level is None else tuple(_measurement_notes(level.measurement))
+            return () if level is None else tuple(_level_notes(level))
         case _ as unreachable:
             assert_never(unreachable)
 
 
-def _measurement_notes(measurement: Measurement) -> list[str]:
-    notes = [DOUBT_TEXT[doubt] for doubt in measurement.doubts]
+def _level_notes(level: Level) -> list[str]:
+    """What limited it, then what to know of the measurement; a certain miss is certain however few requests showed."""
+    measurement, found = level.measurement, diagnose(level.measurement)
+    certain = level.verdict is Verdict.FAIL
+    doubts = [doubt for doubt in measurement.doubts if not (certain and doubt is Doubt.FEW_REQUESTS)]
+    notes = [DOUBT_TEXT[doubt] for doubt in doubts]
     if measurement.first_error:
         notes.append(shortened(f"first failure: {measurement.first_error}", NOTE_LENGTH))
-    found = diagnose(measurement)
-    # A queue that only the doubt shows has been told by it.
-    return notes + ([str(found)] if found.known and found.evidence not in notes else [])
+    # A queue that only the doubt shows is told by it.
+    return ([str(found)] if found.known and found.evidence not in notes else []) + notes
 
 
 def time_spent(phases: Sequence[Phases]) -> tuple[tuple[str, str], ...]:
