@@ -22,7 +22,7 @@ from runners.local_server import LocalServer, ServerPlan
 from runners.process_table import cpu_model, this_process
 from runners.server_environment import ServerEnvironment
 from tuner.domain.cost import Footprint
-from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.deployment import Deployment, KserveProtocol, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.space import Configuration
 from tuner.interruption import undisturbed
@@ -48,6 +48,7 @@ class LocalRunner:
         registry: Path,
         clock: Clock,
         inherited: Mapping[str, str],
+        protocol: KserveProtocol = "kserve_http",
     ) -> None:
         self._model = model
         self._environment = environment
@@ -57,6 +58,7 @@ class LocalRunner:
         self._registry = registry
         self._clock = clock
         self._inherited = inherited
+        self._protocol = protocol
         self._running: dict[str, LocalServer] = {}
 
     @contextmanager
@@ -141,7 +143,8 @@ class LocalRunner:
         inputs, batched = server.http.inputs(self._model.name)
         return Deployment(
             deployment_id=deployment_id,
-            endpoint=f"http://{server.http.host}:{server.http.port}",
+            endpoint=server.endpoint(self._protocol),
+            protocol=self._protocol,
             model_name=self._model.name,
             inputs=inputs,
             batched=batched,

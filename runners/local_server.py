@@ -27,7 +27,7 @@ from runners.readiness import await_ready
 from runners.server_environment import ServerEnvironment
 from runners.server_log import StartFailure, diagnose, last_errors, option_errors
 from runners.triton_http import TritonHttp
-from tuner.domain.deployment import Telemetry
+from tuner.domain.deployment import KserveProtocol, Telemetry
 from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, UsageError
 from tuner.domain.space import Configuration
 from tuner.manifests.server_command import command_arguments, environment_settings
@@ -131,6 +131,7 @@ class LocalServer:
     ) -> None:
         self.plan = plan
         self.http = TritonHttp(HOST, 0)
+        self._ports = Ports(http=0, grpc=0, metrics=0)
         self._environment = environment
         self._clock = clock
         self._variables = server_variables(plan, environment, inherited)
@@ -157,6 +158,16 @@ class LocalServer:
                 self._metrics = self._watch_metrics(ports.metrics)
                 return ready_after_s
         raise TransientFailure(f"other programs took the server's ports {PORT_ATTEMPTS} times in a row")
+
+    def endpoint(self, protocol: KserveProtocol) -> str:
+        """Where it takes requests; known once it has started."""
+        match protocol:
+            case "kserve_http":
+                return f"http://{HOST}:{self._ports.http}"
+            case "kserve_grpc":
+                return f"grpc://{HOST}:{self._ports.grpc}"
+            case _ as unreachable:
+                assert_never(unreachable)
 
     def reap(self) -> None:
         """Collect the exit status of a process that has ended, or is about to; nothing is watched any more."""
@@ -198,7 +209,7 @@ class LocalServer:
         self._refuse_killed_for_memory(self._groups())
 
     def _start(self, ports: Ports) -> float:
-        self.http = TritonHttp(HOST, ports.http)
+        self.http, self._ports = TritonHttp(HOST, ports.http), ports
         spec = self.plan.folder / "launch.json"
         spec.write_text(json.dumps(self._launch_spec(ports)), "utf-8")
         try:

@@ -7,7 +7,8 @@ from typing import Literal, TypeVar
 
 from tuner.domain.space import Configuration
 
-Protocol = Literal["kserve_http", "tensorflow_rest", "http"]
+KserveProtocol = Literal["kserve_http", "kserve_grpc"]
+Protocol = KserveProtocol | Literal["tensorflow_rest", "http"]
 Number = TypeVar("Number", int, float)
 
 
@@ -38,6 +39,7 @@ class TensorSpec:
 class Deployment:
     """A server that is ready: where it answers, what it expects, which cores are left for the load generator.
 
+    The endpoint is http://HOST:PORT, and grpc://HOST:PORT for kserve_grpc.
     `host` is what requests call it where the endpoint is a pinned address; empty: as in the endpoint.
     """
 

@@ -33,6 +33,7 @@ class Doubt(StrEnum):
     GENERATOR_CPU = "generator_cpu"
     NOT_SENT = "not_sent"
     WORKER_LOST = "worker_lost"
+    START_SKEW = "start_skew"
     SERVER_RESTARTED = "server_restarted"
     FEW_REQUESTS = "few_requests"
     DRIFT = "drift"
@@ -223,6 +224,8 @@ def _doubts(
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
+        # Workers that began apart sent their requests at other times than planned, just as a late sender does.
+        Doubt.START_SKEW: run.generator.start_skew_s * 1000.0 > lag_limit_ms,
         Doubt.SERVER_RESTARTED: telemetry.restarts > 0,
         Doubt.FEW_REQUESTS: any(_too_few(len(latencies_s), slo) for slo in slos),
         Doubt.DRIFT: growth is Growth.LATER,
