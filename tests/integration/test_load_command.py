@@ -196,3 +196,27 @@ def test_a_server_that_never_passes_has_no_capacity(load):
     assert document["capacity_rps"] == 0.0
     assert document["capacity_interval_rps"][1] <= 400.0
     assert {probe["verdict"] for probe in document["probes"]} <= {"FAIL", "UNDECIDED"}
+
+
+def test_a_server_that_tells_nothing_of_itself_has_no_telemetry_and_an_unknown_bottleneck(load, healthy: str):
+    _, out, _ = load("--target", healthy, "--model", "identity", "--rate", "50", "--duration", "0.5s", "--json")
+    document = json.loads(out)
+    assert document["telemetry"] is None
+    if document["verdict"] != "INVALID":
+        assert document["bottleneck"]["name"] == "unknown"
+        assert "not to be had" in document["bottleneck"]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("metrics_url", "exit_code", "words"),
+    [
+        ("http://192.0.2.1:8002/metrics", 9, "nothing was sent"),
+        ("ftp://127.0.0.1/metrics", 2, "no target"),
+        ("{healthy}/metrics", 2, "answers no metrics"),
+    ],
+)
+def test_metrics_obey_the_rules_of_targets_and_have_to_come(load, healthy: str, metrics_url, exit_code, words):
+    url = metrics_url.format(healthy=healthy)
+    code, out, err = load("--target", healthy, "--model", "identity", "--rate", "10", "--metrics-url", url)
+    assert (code, out) == (exit_code, ""), err
+    assert words in err
