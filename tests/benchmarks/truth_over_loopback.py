@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.truth_over_loopback [SERVER_CPUS GENERATOR_CPUS]` prints the tables (cores as `0,1`);
 results/truth_over_loopback.txt is its last output. It exits with 1 where a figure is out of its bound.
 
-A run counts if the product has no doubt that spoils it, and if neither side was late by more than DISTURBED_MS (p99): the
+A run counts if the product has no doubt that spoils it, and neither side was late by more than DISTURBED_MS (p99): the
 engine with its sends, the server with its own timers. Others are discarded, counted, and repeated at most MOST_RUNS
 times: on a machine with other work nothing could be told from them.
 """
