@@ -66,8 +66,9 @@ class LatencyMs:
 class Measurement:
     """One window of load on one deployment.
 
-    `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
-    counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    `requests` were due in the window (`offered_rps` is what was due, not the rate it was drawn from), all but
+    `never_sent` of them left, and `achieved_rps` of them were answered well, however late; `answered_rps` counts the
+    good answers that arrived within the window, whenever they were due: what the server can carry.
     `loaded_s` is from the begin of the load, warm-up included, to the last answer: what the server's own counters
     cover.
     """
@@ -88,6 +89,7 @@ class Measurement:
     doubts: tuple[Doubt, ...]
     telemetry: Telemetry
     loaded_s: float | None = None
+    never_sent: int = 0
 
     @property
     def error_ratio(self) -> float:
@@ -139,6 +141,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
         loaded_s=_loaded_s(run),
+        never_sent=sum(math.isinf(lag_s) for lag_s in lags_s),
     )
 
 
