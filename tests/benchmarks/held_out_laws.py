@@ -8,7 +8,7 @@ from tests.benchmarks.queue_laws import Draws, Service, batch_server, lognormal,
 
 
 def many_servers(gaps: Draws, work: Draws, servers: int) -> Draws:
-    """Kiefer and Wolfowitz' recursion, one step per request for all rows: what each server still has to do, ascending."""
+    """Kiefer and Wolfowitz' recursion for all rows at once: what each server still has to do, ascending."""
     left = np.zeros((servers, gaps.shape[0]))
     gaps_by_step, work_by_step = np.ascontiguousarray(gaps.T), np.ascontiguousarray(work.T)
     waits = np.empty_like(gaps_by_step)
@@ -95,7 +95,9 @@ def exponential(source: np.random.Generator, runs: int, requests: int, mean: flo
 
 
 HELD_OUT = (
-    Service("M/H2/1 (cv^2 4) at 50 %", lambda g, r, n: one_server(exponential(g, r, n, 2.0), hyperexponential(g, r, n))),
+    Service(
+        "M/H2/1 (cv^2 4) at 50 %", lambda g, r, n: one_server(exponential(g, r, n, 2.0), hyperexponential(g, r, n))
+    ),
     Service(
         "MMPP/M/2 at 60 %",
         lambda g, r, n: many_servers(modulated_gaps(g, r, n, 1.2), exponential(g, r, n, 1.0), 2),

@@ -1,4 +1,4 @@
-"""Windows of latencies from a known law, judged as the tuner judges them. Imports nothing but numpy, scipy and the core."""
+"""Windows of latencies from a known law, judged as the tuner judges them."""
 
 from __future__ import annotations
 

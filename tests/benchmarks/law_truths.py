@@ -83,7 +83,11 @@ def main(names: list[str]) -> None:
         if not names or any(name in service.name for name in names):
             found = work_out(service)
             plain[service.name] = {str(percent): asdict(truth) for percent, truth in found.items()}
-            print(service.name, " ".join(f"p{p:g} {t.at:.4g} x{t.design_effect:.3g}" for p, t in found.items()), flush=True)
+            print(
+                service.name,
+                " ".join(f"p{p:g} {t.at:.4g} x{t.design_effect:.3g}" for p, t in found.items()),
+                flush=True,
+            )
             FILE.write_text(json.dumps(plain, indent=1) + "\n")
 
 

@@ -57,9 +57,7 @@ def one_server(gaps: Draws, work: Draws) -> Draws:
     return walk - np.minimum.accumulate(np.minimum(walk, 0.0), axis=1) + work
 
 
-def batch_server(
-    gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0, timeout: float = 0.0
-) -> Draws:
+def batch_server(gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0, timeout: float = 0.0) -> Draws:
     """One server that takes whatever waits, up to `largest`, and needs base + each * size for it.
 
     It waits for a full batch until its first request is `timeout` old.
