@@ -145,6 +145,7 @@ def controller_objects(options: ClusterOptions, controller: HostedController) ->
         "spec": {
             # Each start replays the history, and goes on; the study's own budget ends it.
             "backoffLimit": 20,
+            "podFailurePolicy": {"rules": [_ended_for_good()]},
             "template": {
                 "metadata": {"labels": study_labels(controller.study), "annotations": UNDISTURBED},
                 "spec": _controller_pod(options, controller),
@@ -152,6 +153,13 @@ def controller_objects(options: ClusterOptions, controller: HostedController) ->
         },
     }
     return (files, job)
+
+
+def _ended_for_good() -> PlainObject:
+    """Exit codes that say something of the study; the others (7: infrastructure, 130 and above: killed) try again."""
+    exit_codes: PlainObject = {"containerName": "controller", "operator": "In", "values": [1, 2, 3, 4, 5, 6, 8, 9]}
+    # Kubernetes 1.25 wants the other list as well, if empty.
+    return {"action": "FailJob", "onExitCodes": exit_codes, "onPodConditions": []}
 
 
 def _controller_pod(options: ClusterOptions, controller: HostedController) -> dict[str, Plain]:

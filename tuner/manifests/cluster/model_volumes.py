@@ -51,16 +51,17 @@ def model_parts(options: ClusterOptions, trial: ServedTrial) -> ModelParts:
     parts = ModelParts()
     if options.model is not None:
         parts += ModelParts(
-            volumes=({"name": "repository", "emptyDir": {}},), mounts=({"name": "repository", "mountPath": REPOSITORY},)
+            volumes=({"name": "servetune-repository", "emptyDir": {}},),
+            mounts=({"name": "servetune-repository", "mountPath": REPOSITORY},),
         )
         source = _source(options, trial, _SOURCE if options.engine else f"{folder}/1")
         parts += source if options.engine is None else _engine(options.engine, trial, source, options, folder)
     if trial.config_pbtxt:
         parts += ModelParts(
-            volumes=({"name": "config", "configMap": {"name": object_name(trial.id, "config")}},),
+            volumes=({"name": "servetune-config", "configMap": {"name": object_name(trial.id, "config")}},),
             mounts=(
                 {
-                    "name": "config",
+                    "name": "servetune-config",
                     "mountPath": f"{folder}/{CONFIG_KEY}",
                     "subPath": CONFIG_KEY,
                     "readOnly": True,
@@ -95,18 +96,19 @@ def _source(options: ClusterOptions, trial: ServedTrial, where: str) -> ModelPar
 
 
 def _mounted(volume: PlainObject, where: str, *, sub_path: str) -> ModelParts:
-    mount: dict[str, Plain] = {"name": "model", "mountPath": where, "readOnly": True}
+    mount: dict[str, Plain] = {"name": "servetune-model", "mountPath": where, "readOnly": True}
     return ModelParts(
-        volumes=({"name": "model", **volume},), mounts=({**mount, "subPath": sub_path} if sub_path else mount,)
+        volumes=({"name": "servetune-model", **volume},),
+        mounts=({**mount, "subPath": sub_path} if sub_path else mount,),
     )
 
 
 def _filled(container: PlainObject, where: str) -> ModelParts:
     """An empty folder that an init container fills."""
-    filling: PlainObject = {**container, "volumeMounts": [{"name": "model", "mountPath": _SOURCE}]}
+    filling: PlainObject = {**container, "volumeMounts": [{"name": "servetune-model", "mountPath": _SOURCE}]}
     return ModelParts(
-        volumes=({"name": "model", "emptyDir": {}},),
-        mounts=({"name": "model", "mountPath": where, "readOnly": True},),
+        volumes=({"name": "servetune-model", "emptyDir": {}},),
+        mounts=({"name": "servetune-model", "mountPath": where, "readOnly": True},),
         init_containers=(filling,),
     )
 
@@ -148,10 +150,13 @@ def _engine(
         "image": engine.image,
         "command": ["/bin/sh", "-c", _BUILD_ONCE, "build-engine", *engine.command],
         "env": [pod_name, *({"name": name, "value": value} for name, value in settings)],
-        "volumeMounts": [{"name": "engines", "mountPath": _ENGINES}, *source.mounts],
+        "volumeMounts": [{"name": "servetune-engines", "mountPath": _ENGINES}, *source.mounts],
     }
     return ModelParts(
-        volumes=(*source.volumes, {"name": "engines", "persistentVolumeClaim": {"claimName": engine.cache_claim}}),
-        mounts=({"name": "engines", "mountPath": f"{folder}/1", "subPath": key, "readOnly": True},),
+        volumes=(
+            *source.volumes,
+            {"name": "servetune-engines", "persistentVolumeClaim": {"claimName": engine.cache_claim}},
+        ),
+        mounts=({"name": "servetune-engines", "mountPath": f"{folder}/1", "subPath": key, "readOnly": True},),
         init_containers=(*source.init_containers, build),
     )

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tuner.domain.cluster import ClusterOptions, ModelBucket, ModelClaim, ModelImage
+from tuner.domain.cluster import ClusterOptions
 from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.model_volumes import CONFIG_KEY, REPOSITORY
 from tuner.manifests.cluster.naming import object_name, trial_labels
 from tuner.manifests.cluster.server_pod import server_template
-from tuner.manifests.cluster.trial import SERVER, ServedTrial, model_path
+from tuner.manifests.cluster.trial import SERVER, ServedTrial
 from tuner.manifests.cluster.trial_objects import configuration_object
 from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, text_at, value_at
 from tuner.manifests.server_command import command_arguments
 
 KSERVE_CONTAINER = "kserve-container"
 MODELS = "/mnt/models"
-_MODEL_VOLUMES = ("repository", "model", "engines")
+_MODEL_VOLUMES = ("servetune-repository", "servetune-model", "servetune-engines")
 _POD_LEVEL = ("affinity", "tolerations", "nodeSelector", "schedulerName")
 
 
@@ -36,10 +36,13 @@ class _Parts:
     metadata: PlainObject
 
 
-def kserve_objects(options: ClusterOptions, trial: ServedTrial, *, model_format: str) -> tuple[PlainObject, ...]:
+def kserve_objects(
+    options: ClusterOptions, trial: ServedTrial, *, repository: str, model_format: str
+) -> tuple[PlainObject, ...]:
     """The config.pbtxt, a ServingRuntime and an InferenceService with one replica on it, as a plain Deployment.
 
-    Raises UsageError where KServe has no place for what the trial needs.
+    `repository` is the address of a Triton model repository as KServe writes it (pvc://, s3://, oci://). Raises
+    UsageError where KServe has no place for what the trial needs.
     """
     parts = _parts(options, trial)
     name = object_name(trial.id, "server")
@@ -61,7 +64,7 @@ def kserve_objects(options: ClusterOptions, trial: ServedTrial, *, model_format:
         "modelFormat": {"name": model_format},
         "runtime": name,
         "protocolVersion": "v2",
-        "storageUri": storage_uri(options, trial),
+        "storageUri": repository,
         "resources": object_at(parts.container, "resources"),
     }
     annotations: PlainObject = {"serving.kserve.io/deploymentMode": "RawDeployment"}
@@ -74,8 +77,11 @@ def kserve_objects(options: ClusterOptions, trial: ServedTrial, *, model_format:
     return (*configuration_object(options, trial), runtime, service)
 
 
-def seldon_objects(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainObject, ...]:
-    """The config.pbtxt, and a SeldonDeployment with Seldon's own Triton server. Raises UsageError."""
+def seldon_objects(options: ClusterOptions, trial: ServedTrial, *, repository: str) -> tuple[PlainObject, ...]:
+    """The config.pbtxt, and a SeldonDeployment with Seldon's own Triton server on a Triton model repository.
+
+    Raises UsageError where Seldon has no place for what the trial needs.
+    """
     if command_arguments(trial.configuration):
         raise UsageError("Seldon writes Triton's command line itself", hint="leave arg.NAME out of the knobs")
     parts = _parts(options, trial)
@@ -90,7 +96,7 @@ def seldon_objects(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainOb
         "name": trial.model.name,
         "type": "MODEL",
         "implementation": "TRITON_SERVER",
-        "modelUri": storage_uri(options, trial),
+        "modelUri": repository,
     }
     predictor: PlainObject = {
         "name": "default",
@@ -132,23 +138,11 @@ def _tuned_predictor(predictor: PlainObject, template: PlainObject, trial: Serve
     return tuned
 
 
-def storage_uri(options: ClusterOptions, trial: ServedTrial) -> str:
-    """The model's address as KServe and Seldon write it. Raises UsageError where there is none."""
-    path = model_path(options, trial)
-    match options.model:
-        case ModelClaim(claim=claim):
-            return f"pvc://{claim}/{path.strip('/')}"
-        case ModelBucket():
-            return path
-        case ModelImage(image=image):
-            return f"oci://{image}"
-        case None:
-            raise UsageError("a service of KServe or Seldon needs an address of its model", hint="write model")
-
-
 def _parts(options: ClusterOptions, trial: ServedTrial) -> _Parts:
     if options.engine is not None:
         raise UsageError("an engine cannot be built there before the server starts", hint="build it beforehand")
+    if options.base is None and options.model is None:
+        raise UsageError("the image starts its own model, and there the platform brings it", hint="write model")
     template = server_template(options, trial)
     spec = object_at(template, "spec")
     if objects_at(spec, "resourceClaims"):
@@ -170,7 +164,7 @@ def _parts(options: ClusterOptions, trial: ServedTrial) -> _Parts:
 
 
 def _moved(mount: PlainObject, trial: ServedTrial) -> PlainObject:
-    if text_at(mount, "name") != "config":
+    if text_at(mount, "name") != "servetune-config":
         return mount
     return {**mount, "mountPath": f"{MODELS}/{trial.model.name}/{CONFIG_KEY}"}
 

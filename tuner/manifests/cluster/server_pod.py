@@ -54,7 +54,8 @@ def server_template(options: ClusterOptions, trial: ServedTrial) -> dict[str, Pl
         listed = ", ".join(text_at(one, "name") for one in containers)
         raise UsageError(f"the base template has no container '{name}'", hint=f"it has {listed}")
     served = [
-        _served(one, options, trial, parts, patch) if text_at(one, "name") == name else dict(one) for one in containers
+        _served(one, options, trial, parts, patch) if text_at(one, "name") == name else _restricted(one)
+        for one in containers
     ]
     limits: dict[str, Plain] = dict(resources(options, trial, patch))
     spec = {
@@ -62,7 +63,7 @@ def server_template(options: ClusterOptions, trial: ServedTrial) -> dict[str, Pl
         **_pod_settings(options, base),
         "containers": served,
         "initContainers": [
-            *objects_at(base, "spec", "initContainers"),
+            *(_restricted(one) for one in objects_at(base, "spec", "initContainers")),
             *(_prepared(one, limits, patch) for one in parts.init_containers),
         ],
         "volumes": [*objects_at(base, "spec", "volumes"), *parts.volumes],
@@ -108,11 +109,12 @@ def _served(
     limits = _limits(container, resources(options, trial, patch), patch)
     port = http_port(options, trial)
     probe = _probe(options, port)
-    patched = merged(container, {"resources": _resources(limits, patch)})
+    patched = _restricted(container)
+    claims = objects_at(container, "resources", "claims")
+    patched["resources"] = _resources(limits, patch, claims)
     patched["args"] = [*_other_arguments(container, arguments), *arguments]
     patched["env"] = _environment(container, environment_settings(trial.configuration))
     patched["volumeMounts"] = [*objects_at(container, "volumeMounts"), *parts.mounts]
-    patched["securityContext"] = merged(RESTRICTED_CONTAINER, object_at(container, "securityContext"))
     patched.setdefault("ports", _ports(port))
     patched.setdefault("readinessProbe", {**probe, "failureThreshold": 2})
     patched.setdefault(
@@ -120,6 +122,10 @@ def _served(
     )
     patched.pop("livenessProbe", None)
     return {key: value for key, value in patched.items() if value != []}
+
+
+def _restricted(container: PlainObject) -> dict[str, Plain]:
+    return {**container, "securityContext": merged(RESTRICTED_CONTAINER, object_at(container, "securityContext"))}
 
 
 def http_port(options: ClusterOptions, trial: ServedTrial) -> int:
@@ -161,9 +167,13 @@ def _limits(container: PlainObject, tuned: dict[str, str], patch: GpuPatch | Non
     return {**own, **tuned}
 
 
-def _resources(limits: dict[str, Plain], patch: GpuPatch | None) -> dict[str, Plain]:
+def _resources(
+    limits: dict[str, Plain], patch: GpuPatch | None, claims: tuple[PlainObject, ...] = ()
+) -> dict[str, Plain]:
     whole: dict[str, Plain] = {"limits": limits, "requests": limits}
-    return whole | {"claims": [{"name": CLAIM}]} if patch is not None and patch.claim is not None else whole
+    if patch is not None and patch.claim is not None:
+        claims = (*claims, {"name": CLAIM})
+    return whole | {"claims": list(claims)} if claims else whole
 
 
 def _other_arguments(container: PlainObject, arguments: tuple[str, ...]) -> list[str]:
