@@ -10,6 +10,7 @@ from tuner.domain.cost import Footprint, Term
 from tuner.domain.deployment import ModelRef
 from tuner.domain.errors import UsageError
 from tuner.domain.space import Configuration, SearchSpace
+from tuner.domain.spec import StudySpec
 from tuner.manifests.cluster.gpu_sharing import GpuPatch, ShareAsk, ask_for_share
 from tuner.manifests.cluster.naming import TrialId
 from tuner.manifests.cluster.placement import Placement, gpu_nodes, term_nodes
@@ -61,6 +62,29 @@ class ServedTrial:
     @property
     def variant(self) -> str:
         return self.configuration.text("variant", "")
+
+
+def served_trial(
+    spec: StudySpec,
+    configuration: Configuration,
+    *,
+    trial: int,
+    expires_at: str,
+    attempt: int = 1,
+    config_pbtxt: str = "",
+    http_port: int = 8000,
+) -> ServedTrial:
+    """One attempt at a study's configuration. Raises UsageError for a knob that no cluster can set."""
+    return ServedTrial(
+        id=TrialId(study=spec.name, trial=trial, attempt=attempt),
+        configuration=configuration,
+        footprint=spec.pricing.footprint,
+        term=spec.pricing.book.term,
+        model=spec.model,
+        expires_at=expires_at,
+        config_pbtxt=config_pbtxt,
+        http_port=http_port,
+    )
 
 
 def refuse_unknown_knobs(names: Iterable[str]) -> None:
