@@ -5,6 +5,7 @@ After a wanted change: `UPDATE_GOLDEN=1 uv run pytest tests/golden/test_manifest
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -13,9 +14,11 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 from tests.clusters import BASE, DIGEST, IMAGE, cluster, served, with_base, work
-from tests.golden_files import matches_golden
+from tests.golden_files import GOLDEN, matches_golden
 from tuner.domain.cluster import EngineBuild, GpuSharing, ModelBucket, ModelClaim, ModelImage
 from tuner.manifest_text import kubectl_text
 from tuner.manifests.cluster.access import HostedController, access_objects, controller_objects, node_access_objects
@@ -262,6 +265,35 @@ def test_what_is_kubernetes_own_within_other_kinds_is_valid(case: str):
     for spec in pods:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
         kubernetes_validate.validate(pod, "1.31", strict=True)
+
+
+@cache
+def kserve_validator(kind: str) -> Draft202012Validator:
+    folder = f"kubernetes-json-schema/v{VERSIONS[-1]}-local-strict"
+    own = kubernetes_validate.utils.schema_contents(f"{folder}/_definitions.json", VERSIONS[-1])
+    schemas = json.loads((GOLDEN.parent / "data" / "kserve_schemas.json").read_text())
+    registry = Resource.from_contents(own) @ Registry()
+    return Draft202012Validator({**schemas, "$ref": f"#/$defs/{kind}"}, registry=registry)
+
+
+KSERVE = {"ServingRuntime": "V1alpha1ServingRuntime", "InferenceService": "V1beta1InferenceService"}
+
+
+def test_kserve_s_own_kinds_pass_its_schemas():
+    found = [one for one in kserve() if one["kind"] in KSERVE]
+    assert len(found) == 2
+    for one in found:
+        assert [error.message for error in kserve_validator(KSERVE[one["kind"]]).iter_errors(one)] == []
+
+
+@pytest.mark.parametrize("path", [("spec", "predictor", "modle"), ("spec", "predictor", "model", "storageURI")])
+def test_kserve_s_schemas_are_strict(path: tuple[str, ...]):
+    service = next(one for one in kserve() if one["kind"] == "InferenceService")
+    inner = service
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = "x"
+    assert not kserve_validator(KSERVE["InferenceService"]).is_valid(service)
 
 
 def test_kubedl_keeps_what_is_not_tuned():

@@ -46,8 +46,6 @@ def kserve_objects(
     """
     parts = _parts(options, trial)
     name = object_name(trial.id, "server")
-    # A ServingRuntime may not bring a startup probe, and KServe names the container.
-    container = {key: value for key, value in parts.container.items() if key != "startupProbe"}
     runtime: dict[str, Plain] = {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
@@ -56,7 +54,7 @@ def kserve_objects(
             "supportedModelFormats": [{"name": model_format, "autoSelect": False}],
             "protocolVersions": ["v2"],
             "multiModel": False,
-            "containers": [{**container, "name": KSERVE_CONTAINER}],
+            "containers": [{**parts.container, "name": KSERVE_CONTAINER}],
             "volumes": list(parts.volumes),
         },
     }
