@@ -80,8 +80,6 @@ class CrewMember:
         """What it says of itself. Raises TransientFailure for a piece of no result."""
         fields = message.fields
         match message.kind:
-            case "joined":
-                self.joined = True
             case "ready":
                 self.ready = True
             case "parcel":

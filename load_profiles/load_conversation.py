@@ -238,6 +238,11 @@ class LoadConversation:
     def _note(self, member: CrewMember, message: Message, at_s: float) -> None:
         fields = message.fields
         match message.kind:
+            case "joined" if not member.joined:
+                member.joined = True
+                self._tell(
+                    event="joined", worker=member.name, joined=len(self._joined()), expected=self._schedule.parts
+                )
             case "pong" if (asked_s := self._asked_s.pop(fields["number"], None)) is not None:
                 member.trips.append(RoundTrip(asked_s=asked_s, answered_s=at_s, theirs_s=fields["at_s"]))
             case "progress":

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tuner.assemble import open_load_generator
+from tuner.assemble import AwaitedWorkers, open_load_generator
 from tuner.domain.capacity import Capacity, Probe, capacity_of, next_load_rps
 from tuner.domain.deployment import Deployment, Protocol, Telemetry
 from tuner.domain.load import LoadProfile
@@ -53,13 +53,17 @@ def deployment_at(target: Target, *, model: str, protocol: Protocol) -> Deployme
     )
 
 
-def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
+def run_load(
+    deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int | AwaitedWorkers = 1
+) -> LoadResult:
     """One measurement and its verdict."""
     with open_load_generator(workers) as generator:
         return _measured(generator, deployment, profile, slos)
 
 
-def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
+def find_capacity(
+    deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int | AwaitedWorkers = 1
+) -> LoadResult:
     """Measurements at different loads until the highest load that passes is known; the last is at that load.
 
     A load that the generator itself could not send is beyond what can be known: nothing higher is tried.
