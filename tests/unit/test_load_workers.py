@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import socket
 from pathlib import Path
 
@@ -164,10 +165,7 @@ def test_a_worker_reads_no_file_of_its_own_for_a_master(tmp_path: Path):
 
 def test_the_digest_of_a_part_tells_schedules_apart_by_their_last_bit():
     intended_s = intended_starts_s(a_profile())
-    assert schedule_sha256(intended_s, 0, 2) == schedule_sha256(tuple(list(intended_s)), 0, 2)
     assert schedule_sha256(intended_s, 0, 2) != schedule_sha256(intended_s, 1, 2)
-    import math
-
     nudged = (math.nextafter(intended_s[0], 1.0), *intended_s[1:])
     assert schedule_sha256(intended_s, 0, 2) != schedule_sha256(nudged, 0, 2)
     assert schedule_sha256(intended_s, 1, 2) == schedule_sha256(nudged, 1, 2)
