@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from load_profiles.addresses import host_port
+from load_profiles.distributed_generator import DistributedLoadGenerator
 from tests.contract.load_generator_contract import a_profile
 from tests.load_crews import Master, all_end, crew, master, outcome, processes_of, start_worker
 from tests.servers.behaviour import Behaviour, deployment_at, serving
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, LoadRun
 from tuner.domain.measurement import Doubt, measure
 from tuner.domain.slo import Slo
@@ -29,11 +32,6 @@ LONG = a_profile(window_s=40.0)
 def deployment() -> Iterator[Deployment]:
     with serving(Behaviour(delay_s=0.002)) as port:
         yield deployment_at(port)
-
-
-def worker_named(name: str, workers: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
-    """Workers call themselves HOST:PID."""
-    return next(worker for worker in workers if name.endswith(f":{worker.pid}"))
 
 
 def has_sent(one: Master, requests: int) -> None:
@@ -78,14 +76,19 @@ def test_a_certain_failure_ends_the_run_of_all_workers_early(tmp_path: Path):
     assert 0.3 < sum(run.samples.ok) / len(run.samples) < 0.7
 
 
-def never_again(one: Master) -> None:
-    """The moment is now."""
+def at_the_start(one: Master) -> None:
+    one.event("started")
 
 
-MOMENTS: dict[str, Callable[[Master], None]] = {
-    "before the start": never_again,
-    "at the start": lambda one: one.event("started") and None,
-    "in mid-run": lambda one: has_sent(one, 30),
+def in_mid_run(one: Master) -> None:
+    has_sent(one, 30)
+
+
+# Workers, and what is waited for once all of them have come.
+MOMENTS: dict[str, tuple[int, Callable[[Master], None]]] = {
+    "before the start": (2, lambda _one: None),
+    "at the start": (2, at_the_start),
+    "in mid-run": (3, in_mid_run),
 }
 
 
@@ -101,14 +104,15 @@ def assert_one_was_lost(run: LoadRun) -> None:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_worker_killed_spoils_the_measurement_and_ends_it(moment: str, tmp_path: Path, deployment: Deployment):
-    with master(tmp_path, deployment, LONG, 3) as (one, address), crew(address, 3) as workers:
+    number, wait = MOMENTS[moment]
+    with master(tmp_path, deployment, LONG, number) as (one, address), crew(address, number) as workers:
         one.event("mustered")
-        MOMENTS[moment](one)
-        killed = processes_of(workers[1])
-        workers[1].kill()
+        wait(one)
+        killed = processes_of(workers[0])
+        workers[0].kill()
         run = one.run()
         assert all_end(killed), "the child that sends ends with its worker"
-        assert [outcome(worker)[0] for worker in (workers[0], workers[2])] == [0, 0]
+        assert {outcome(worker)[0] for worker in workers[1:]} == {0}
     assert_one_was_lost(run)
 
 
@@ -224,20 +228,18 @@ def test_everything_ends_when_the_controller_is_killed(deployment: Deployment):
 
 
 def test_a_worker_with_another_secret_has_no_part_in_it(tmp_path: Path, deployment: Deployment):
-    with master(tmp_path, deployment, a_profile(), 1, secret="the master's secret", max_wait_s=15.0) as (one, address):
-        code, errors = outcome(start_worker(address, secret="quite another secret"))
+    ours, other = "the master's secret", "quite another secret"
+    with master(tmp_path, deployment, a_profile(), 1, secret=ours) as (one, address):
+        code, errors = outcome(start_worker(address, secret=other))
         assert code == 2
         assert "cannot be trusted: sealed with another secret" in errors
-        code, errors = outcome(start_worker(address, secret="the master's secret"))
+        code, errors = outcome(start_worker(address, secret=ours))
         assert (code, errors) == (0, "")
         assert all(one.run().samples.ok)
 
 
 def test_a_worker_refuses_a_target_that_it_was_not_allowed(tmp_path: Path, deployment: Deployment):
-    elsewhere = "http://192.0.2.1:8000"
-    from dataclasses import replace
-
-    target = replace(deployment, endpoint=elsewhere)
+    target = replace(deployment, endpoint="http://192.0.2.1:8000")
     with (
         master(tmp_path, target, a_profile(), 1) as (one, address),
         crew(address, 1, "--allow-target", "x:1") as workers,
@@ -255,26 +257,17 @@ def test_a_worker_without_a_master_gives_up_in_time():
 
 
 def test_a_master_cannot_be_taken_its_address(tmp_path: Path, deployment: Deployment):
-    from load_profiles.addresses import host_port
-    from load_profiles.distributed_generator import DistributedLoadGenerator
-    from tuner.domain.errors import TransientFailure
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(TransientFailure, match="cannot be awaited at 127.0.0.1"):
+        with pytest.raises(TransientFailure, match="load workers cannot be awaited"):
             DistributedLoadGenerator(host_port(address), 1).drive(deployment, a_profile())
 
 
 def test_a_master_beyond_this_machine_needs_a_secret(deployment: Deployment, monkeypatch: pytest.MonkeyPatch):
-    from load_profiles.addresses import host_port
-    from load_profiles.distributed_generator import DistributedLoadGenerator
-    from tuner.domain.errors import UsageError
-
     monkeypatch.delenv("SERVETUNE_LOAD_SECRET", raising=False)
     with pytest.raises(UsageError, match="SERVETUNE_LOAD_SECRET is not set"):
         DistributedLoadGenerator(host_port("0.0.0.0:0"), 1).drive(deployment, a_profile())
     code, errors = outcome(start_worker("192.0.2.1:5557"))
     assert (code, "SERVETUNE_LOAD_SECRET is not set" in errors) == (2, True)
-    assert os.environ.get("SERVETUNE_LOAD_SECRET") is None
