@@ -23,16 +23,21 @@ class HostPort:
 
 
 def host_port(text: str) -> HostPort:
-    """`127.0.0.1:5557`, `[::1]:5557`, `loadmaster:5557`. Raises UsageError."""
+    """`127.0.0.1:5557`, `[::1]:5557`, `load-master:5557`; localhost is 127.0.0.1. Raises UsageError."""
     found = _ADDRESS.fullmatch(text.strip())
     if found is None or int(found[3]) > 65535:
         raise UsageError(f"{text!r} is no address", hint="write HOST:PORT, such as 127.0.0.1:5557")
-    return HostPort(found[1] or found[2], int(found[3]))
+    return HostPort(_numeric(found[1] or found[2]), int(found[3]))
+
+
+def _numeric(host: str) -> str:
+    """A socket cannot be bound to a name; and where it means ::1 as well, the two sides could miss each other."""
+    return "127.0.0.1" if host.lower() == "localhost" else host
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own; of names only localhost."""
+    """Whether an address is this machine's own. What a name means is for others to say."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host.lower() == "localhost"
+        return False

@@ -19,7 +19,7 @@ def refuse_unless_allowed(plan: LoadPlan, allowed: Iterable[str]) -> None:
     """
     target = urlsplit(plan.endpoint)
     address, port = (target.hostname or "").lower(), target.port or 80
-    if _is_own_address(address):
+    if is_loopback(address):
         return
     shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     permitted = {name.strip().lower() for name in allowed}
@@ -32,11 +32,6 @@ def refuse_unless_allowed(plan: LoadPlan, allowed: Iterable[str]) -> None:
         f"this worker may not put load on {plan.host or shown} at {shown}",
         hint=f"if it may, start it with --allow-target {name or shown}",
     )
-
-
-def _is_own_address(address: str) -> bool:
-    """A name is not good enough: what localhost means is for the machine to say, and a plan is pinned anyway."""
-    return address != "localhost" and is_loopback(address)
 
 
 def _addresses(name: str, port: int) -> set[str]:

@@ -81,19 +81,21 @@ class LoadConversation:
 
     def carry_out(self, here: HostPort, max_wait_s: float) -> LoadRun:
         """Raises TransientFailure if too few workers come or none is left, TargetRefused or UsageError for theirs."""
+        reason = "it was stopped"
         try:
             self._muster(here, max_wait_s)
             self._prepare()
             if not any(member.lost for member in self._crew):
                 self._begin()
                 self._gather()
-            run = self._result()
+            run = beside(self._result)
+            reason = ""
         except TunerError as error:
-            for member in self._known.values():
-                self._say(member, "refused", error="TransientFailure", message=error.message, hint="")
+            reason = error.message
             raise
-        for member in self._known.values():
-            self._say(member, "over")
+        finally:
+            for member in self._known.values():
+                self._say(member, "refused" if reason else "over", error="TransientFailure", message=reason, hint="")
         return run
 
     def _muster(self, here: HostPort, max_wait_s: float) -> None:

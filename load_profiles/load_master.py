@@ -7,6 +7,7 @@ line on stdin; with `--parent PID` it ends with that process. What happens is to
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from load_profiles.addresses import HostPort, host_port, is_loopback
 from load_profiles.load_conversation import LoadConversation, Schedule
 from load_profiles.locust_run import Inbox, MasterLink
 from load_profiles.packed_samples import pack_samples
-from load_profiles.parent_death import end_with_parent
+from load_profiles.parent_death import end_orderly_when_told, end_with_parent
 from load_profiles.plan import LoadPlan
 from load_profiles.sealed_messages import shared_secret
 from tuner.domain.errors import TunerError
@@ -39,8 +40,9 @@ class _Told:
 
 
 def main() -> None:
-    """Ends with 0 when the result is written, else with 1 and the reason on stdout and stderr."""
+    """Ends with 0 when the result is written, else with 1 and the reason on stdout and stderr; 143 when terminated."""
     options = _options()
+    end_orderly_when_told()
     if options.parent:
         end_with_parent(options.parent)
     tell = _own_stdout()
@@ -57,7 +59,7 @@ def main() -> None:
         tell(event="failed", error=type(error).__name__, message=error.message, hint=error.hint)
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
-    tell(event="finished")
+    tell(event="finished", size_bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest())
 
 
 def _options() -> argparse.Namespace:

@@ -2,7 +2,7 @@
 
 `python -m load_profiles.load_worker --master HOST:PORT`. The load itself runs in the same child process as that of a
 local run, so that talking to the master never delays a request. Ends with 0 after one run, 2 if the master refuses
-it, 7 if there is no master, or no longer, 9 if it may not put load on the target.
+it, 7 if there is no master, or no longer, 9 if it may not put load on the target, 143 when terminated.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from time import monotonic, sleep
 
 from load_profiles.addresses import host_port, is_loopback
 from load_profiles.locust_run import Inbox
+from load_profiles.parent_death import end_orderly_when_told
 from load_profiles.sealed_messages import shared_secret
-from load_profiles.worker_conversation import Terms, one_run
+from load_profiles.worker_conversation import MasterLeft, Terms, one_run
 from tuner.domain.errors import InfrastructureError, TransientFailure, TunerError
 
 INTERRUPTED = 130
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 def main() -> None:
     """One run, or with `--stay` one after the other until no master comes in time."""
     options = _options()
+    end_orderly_when_told()
     try:
         terms = _terms(options)
         while True:
@@ -45,6 +47,10 @@ def _run_before(until_s: float, terms: Terms, *, patient: bool) -> None:
     """A patient worker outlives the failure of a run, and of its master; not a refusal."""
     try:
         one_run(Inbox(), terms, until_s=until_s)
+    except MasterLeft as failure:
+        if monotonic() >= until_s:
+            raise InfrastructureError(failure.message) from failure
+        _run_before(until_s, terms, patient=patient)
     except TransientFailure as failure:
         if not patient:
             raise InfrastructureError(failure.message) from failure

@@ -28,6 +28,10 @@ MASTER_GONE_S = 5.0
 TICK_S = 0.25
 
 
+class MasterLeft(TransientFailure):
+    """The master went before it gave us anything to do: there may be another soon."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """Whom this worker serves, by which secret, and which targets beside this machine it may put load on."""
@@ -85,7 +89,8 @@ class _Serving:
                 case _:
                     pass
             if monotonic() - self._link.heard_s > MASTER_GONE_S:
-                raise TransientFailure(f"the load master at {self._terms.master} is gone")
+                failure = MasterLeft if self._plan is None else TransientFailure
+                raise failure(f"the load master at {self._terms.master} is gone")
         if self._failure is not None:
             raise self._failure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -69,8 +70,10 @@ class Master:
         """Its result, once it has ended well."""
         rest = list(self.events())
         assert self.process.wait(ENDS_WITHIN_S) == 0, rest
-        assert rest[-1] == {"event": "finished"}
-        return unpack_run(self.result.read_bytes(), self.profile)
+        packed = self.result.read_bytes()
+        digest = hashlib.sha256(packed).hexdigest()
+        assert rest[-1] == {"event": "finished", "size_bytes": len(packed), "sha256": digest}
+        return unpack_run(packed, self.profile)
 
     def failure(self) -> dict:
         """What it says when it ends without a result."""
