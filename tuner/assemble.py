@@ -1,4 +1,7 @@
-"""The only module that knows back-ends by name: one plain dict per port, heavy imports inside the factories."""
+"""The only module that knows back-ends by name: one plain dict per port, heavy imports inside the factories.
+
+The optimizers' dict is `tuner.search.optimizers`, because the search is also a program of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,52 +21,14 @@ from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
-from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
+from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.ports import LoadGenerator, Optimizer
+from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import SearchProblem
 from tuner.study import Bench
 
 Watch = Callable[[Event], None]
-
-
-def _random(problem: SearchProblem) -> Optimizer:
-    from tuner.search.random_search import RandomSearch
-
-    return RandomSearch(problem)
-
-
-def _grid(problem: SearchProblem) -> Optimizer:
-    from tuner.search.grid import Grid
-
-    return Grid(problem)
-
-
-def _tpe(problem: SearchProblem) -> Optimizer:
-    from tuner.search.optuna_tpe import OptunaTpe
-
-    return OptunaTpe(problem)
-
-
-def _gp(problem: SearchProblem) -> Optimizer:
-    from tuner.search.skopt_gp import SkoptGp
-
-    return SkoptGp(problem)
-
-
-def _structured(problem: SearchProblem) -> Optimizer:
-    from tuner.search.structured_optimizer import StructuredOptimizer
-
-    return StructuredOptimizer(problem)
-
-
-OPTIMIZERS: dict[OptimizerName, Callable[[SearchProblem], Optimizer]] = {
-    "random": _random,
-    "grid": _grid,
-    "tpe": _tpe,
-    "gp": _gp,
-    "structured": _structured,
-}
 
 
 def make_optimizer(spec: StudySpec) -> Optimizer:
@@ -79,6 +44,7 @@ def search_problem(spec: StudySpec) -> SearchProblem:
         required_rps=spec.required_rps,
         max_replicas=spec.max_replicas,
         seed=spec.search.seed,
+        load=spec.load_profile(replicas=1, window_s=spec.load.window_s, seed=spec.search.seed),
     )
 
 
@@ -117,6 +83,7 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         registry=default_state_dir(),
         clock=clock,
         inherited=os.environ,
+        protocol=spec.load.protocol,
     )
 
     def show(seen: LoadProgress) -> None:
@@ -162,6 +129,13 @@ def become_load_worker(*, master: str, allowed: Sequence[str], max_wait_s: float
     targets = [f"--allow-target={target}" for target in allowed]
     command = [sys.executable, "-P", "-m", "load_profiles.load_worker", *options, *targets]
     os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
+
+
+def grpc_model_inputs(authority: str, *, host: str, model: str) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Name, datatype and shape of the inputs that a server states. Raises InfrastructureError, UsageError."""
+    from load_profiles.kserve_grpc_metadata import stated_inputs
+
+    return stated_inputs(authority, host=host, model=model)
 
 
 def _local_preflight(spec: StudySpec) -> None:

@@ -38,6 +38,7 @@ class ProtocolChoice(StrEnum):
     """What a server may speak."""
 
     KSERVE = "kserve_http"
+    KSERVE_GRPC = "kserve_grpc"
     TENSORFLOW = "tensorflow_rest"
     HTTP = "http"
 
@@ -178,8 +179,7 @@ def load(
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
-    from tuner.load_command import load_document, load_text
-    from tuner.load_request import LoadRequest, carry_out
+    from tuner.load_request import LoadRequest, answer_text, carry_out
 
     request = LoadRequest(
         target=target,
@@ -204,7 +204,7 @@ def load(
     )
     with orderly_stop():
         result = carry_out(request)
-    typer.echo(load_document(result) if json else load_text(result))
+    typer.echo(answer_text(result, json=json))
     raise typer.Exit(result.exit_code)
 
 

@@ -13,7 +13,7 @@ from tuner.domain.deployment import Protocol
 from tuner.domain.errors import InfrastructureError, TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
-from tuner.load_command import LoadResult, deployment_at, find_capacity, run_load
+from tuner.load_command import LoadResult, deployment_at, find_capacity, load_document, load_text, run_load
 from tuner.load_options import arrivals_of, duration_s, slo_of
 from tuner.load_target import find_target
 from tuner.traces import read_trace
@@ -63,6 +63,9 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
         raise UsageError("which model is meant is not said", hint="add --model NAME")
+    if (target.scheme == "grpc") != (request.protocol == "kserve_grpc"):
+        right = "grpc://HOST:PORT" if request.protocol == "kserve_grpc" else "--protocol kserve_grpc"
+        raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
     put_load = find_capacity if request.capacity else run_load
@@ -70,6 +73,11 @@ def carry_out(request: LoadRequest) -> LoadResult:
         return put_load(deployment, profile, slos, workers=_workers(request))
     except TransientFailure as failure:  # nobody here tries again: for this command the machine failed
         raise InfrastructureError(failure.message, failure.hint) from failure
+
+
+def answer_text(result: LoadResult, *, json: bool) -> str:
+    """For programs, or for people."""
+    return load_document(result) if json else load_text(result)
 
 
 def _workers(request: LoadRequest) -> int | AwaitedWorkers:
@@ -126,7 +134,7 @@ def _payload(request: LoadRequest) -> Payload:
         raise UsageError(f"{request.shape!r} is no shape", hint="write 3,224,224") from error
     match request.payloads:
         case ():
-            if request.protocol != "kserve_http":
+            if not request.protocol.startswith("kserve_"):
                 raise UsageError(f"{request.protocol} needs bodies to send", hint="add --payload FILE")
             return Payload(shape=shape)
         case ("random" | "image" as kind,):

@@ -68,6 +68,8 @@ class Measurement:
 
     `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
     counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    `loaded_s` is from the begin of the load, warm-up included, to the last answer: what the server's own counters
+    cover.
     """
 
     offered_rps: float
@@ -85,6 +87,7 @@ class Measurement:
     first_error: str
     doubts: tuple[Doubt, ...]
     telemetry: Telemetry
+    loaded_s: float | None = None
 
     @property
     def error_ratio(self) -> float:
@@ -135,7 +138,13 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         first_error=run.generator.first_error,
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
+        loaded_s=_loaded_s(run),
     )
+
+
+def _loaded_s(run: LoadRun) -> float:
+    last_answer_s = max((done_s for done_s in run.samples.done_s if math.isfinite(done_s)), default=0.0)
+    return max(run.profile.duration_s, last_answer_s)
 
 
 def _answered_in_window(run: LoadRun) -> int:
