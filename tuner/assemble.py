@@ -18,11 +18,13 @@ from typing import NoReturn, Protocol
 from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
 from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
+from tuner.load_target import Target
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import SearchProblem
@@ -129,6 +131,31 @@ def become_load_worker(*, master: str, allowed: Sequence[str], max_wait_s: float
     targets = [f"--allow-target={target}" for target in allowed]
     command = [sys.executable, "-P", "-m", "load_profiles.load_worker", *options, *targets]
     os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
+
+
+class EndpointReadings(Protocol):
+    """What a server that somebody else runs tells of itself."""
+
+    @property
+    def metrics_answer(self) -> bool: ...
+    def read(self) -> Telemetry: ...
+
+
+def watch_endpoint(
+    deployment: Deployment, target: Target, metrics: Target | None
+) -> AbstractContextManager[EndpointReadings]:
+    """Triton's statistics where requests go over KServe v2 HTTP, and the metrics where they are; pinned like load."""
+    from runners.endpoint_telemetry import EndpointTelemetry
+    from runners.triton_http import TritonHttp
+
+    def at(place: Target, base: str) -> TritonHttp:
+        return TritonHttp(host=place.address, port=place.port, name=place.host, base=base)
+
+    return EndpointTelemetry(
+        model=deployment.model_name,
+        statistics=at(target, target.path) if deployment.protocol == "kserve_http" else None,
+        metrics=None if metrics is None else (at(metrics, ""), metrics.path or "/metrics"),
+    )
 
 
 def grpc_model_inputs(authority: str, *, host: str, model: str) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -6,7 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -73,6 +73,9 @@ AllowOption = Annotated[
 ]
 CapacityOption = Annotated[
     bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
+]
+MetricsOption = Annotated[
+    str, typer.Option("--metrics-url", help="http://HOST:PORT/metrics of the same server, for what only they tell.")
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
 ExpectOption = Annotated[
@@ -176,10 +179,11 @@ def load(
     expect_workers: ExpectOption = None,
     bind: BindOption = None,
     max_wait: MaxWaitOption = "60s",
+    metrics_url: MetricsOption = "",
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
-    from tuner.load_request import LoadRequest, answer_text, carry_out
+    from tuner.load_request import LoadRequest, answer
 
     request = LoadRequest(
         target=target,
@@ -201,11 +205,10 @@ def load(
         expect_workers=expect_workers,
         bind=bind,
         max_wait=max_wait,
+        metrics_url=metrics_url,
     )
     with orderly_stop():
-        result = carry_out(request)
-    typer.echo(answer_text(result, json=json))
-    raise typer.Exit(result.exit_code)
+        _say_and_exit(*answer(request, json=json))
 
 
 @app.command("load-worker")
@@ -313,6 +316,11 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
+
+
+def _say_and_exit(text: str, exit_code: int) -> NoReturn:
+    _say(text)
+    raise typer.Exit(exit_code)
 
 
 def _stderr() -> Console:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, assert_never
 
 from tuner.assemble import AwaitedWorkers, grpc_model_inputs, open_load_generator
 from tuner.domain.capacity import Capacity, Probe, capacity_of, next_load_rps
-from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec
+from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import Measurement, measure
 from tuner.domain.slo import Slo, Tally, Verdict, assess, judge
 from tuner.domain.space import Configuration
 from tuner.load_target import Target, inputs_from, model_inputs
+from tuner.load_telemetry import bottleneck_document, nothing_told, telemetry_document, telemetry_text
 from tuner.ports import LoadGenerator
 
 EXIT_CODES = {"PASS": 0, None: 0, "FAIL": 3, "UNDECIDED": 4, "INVALID": 7}
@@ -69,15 +71,25 @@ def _inputs(target: Target, model: str, protocol: Protocol) -> tuple[tuple[Tenso
 
 
 def run_load(
-    deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int | AwaitedWorkers = 1
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int | AwaitedWorkers = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
 ) -> LoadResult:
-    """One measurement and its verdict."""
+    """One measurement and its verdict; `telemetry` reads the server's counters."""
     with open_load_generator(workers) as generator:
-        return _measured(generator, deployment, profile, slos)
+        return _measured(generator, deployment, profile, slos, telemetry)
 
 
 def find_capacity(
-    deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int | AwaitedWorkers = 1
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int | AwaitedWorkers = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
 ) -> LoadResult:
     """Measurements at different loads until the highest load that passes is known; the last is at that load.
 
@@ -89,7 +101,7 @@ def find_capacity(
     with open_load_generator(workers) as generator:
         while (rate_rps := next_load_rps(probes, profile.offered_rps, highest_rps=highest_rps)) is not None:
             at_rate = replace(profile, offered_rps=rate_rps, seed=profile.seed + len(probes))
-            result = _measured(generator, deployment, at_rate, slos)
+            result = _measured(generator, deployment, at_rate, slos, telemetry)
             if result.verdict == "INVALID":
                 if best is None:
                     return result
@@ -112,10 +124,15 @@ def _better(best: LoadResult | None, result: LoadResult) -> LoadResult:
 
 
 def _measured(
-    generator: LoadGenerator, deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]
+    generator: LoadGenerator,
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    telemetry: Callable[[], Telemetry],
 ) -> LoadResult:
+    before = telemetry()
     run = generator.drive(deployment, profile)
-    measurement = measure(run, slos, Telemetry())
+    measurement = measure(run, slos, telemetry_between(before, telemetry()))
     verdict: str | None = judge(measurement.tallies).value.upper() if slos else None
     if measurement.spoiled:
         verdict = "INVALID"
@@ -139,6 +156,8 @@ def load_document(result: LoadResult) -> str:
         "verdict": result.verdict,
         "slos": [_slo_document(tally) for tally in seen.tallies],
         "doubts": [str(doubt) for doubt in seen.doubts],
+        "telemetry": telemetry_document(seen),
+        "bottleneck": bottleneck_document(seen),
         "seed": result.seed,
     }
     if result.capacity is not None:
@@ -171,7 +190,10 @@ def load_text(result: LoadResult) -> str:
         f"max {at.max:.2f}",
         f"send lag p99 {seen.send_lag_p99_ms:.2f} ms, generator {seen.generator_cpu_ms_per_request:.3f} CPU ms/request",
     ]
+    told = telemetry_text(seen)
+    lines += [told] if told else []
     lines += [f"doubt: {doubt}" for doubt in seen.doubts]
+    lines.append(f"bottleneck: {diagnose(seen)}")
     if result.capacity is not None:
         high = result.capacity.high_rps
         upper = "no load tried failed" if high is None else f"{high:.4g} certainly fails"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tuner.assemble import AwaitedWorkers
+from tuner.assemble import AwaitedWorkers, watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
 from tuner.domain.deployment import Protocol
 from tuner.domain.errors import InfrastructureError, TransientFailure, UsageError
@@ -47,6 +47,13 @@ class LoadRequest:
     expect_workers: int | None = None
     bind: str | None = None
     max_wait: str = "60s"
+    metrics_url: str = ""
+
+
+def answer(request: LoadRequest, *, json: bool) -> tuple[str, int]:
+    """What to print, for programs or for people, and the exit code. Raises as `carry_out`."""
+    result = carry_out(request)
+    return load_document(result) if json else load_text(result), result.exit_code
 
 
 def carry_out(request: LoadRequest) -> LoadResult:
@@ -68,16 +75,17 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    put_load = find_capacity if request.capacity else run_load
-    try:
-        return put_load(deployment, profile, slos, workers=_workers(request))
-    except TransientFailure as failure:  # nobody here tries again: for this command the machine failed
-        raise InfrastructureError(failure.message, failure.hint) from failure
-
-
-def answer_text(result: LoadResult, *, json: bool) -> str:
-    """For programs, or for people."""
-    return load_document(result) if json else load_text(result)
+    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
+    carried_out = find_capacity if request.capacity else run_load
+    with watch_endpoint(deployment, target, metrics) as told:
+        if metrics is not None and not told.metrics_answer:
+            raise UsageError(
+                f"{request.metrics_url} answers no metrics", hint="Triton's are at http://HOST:8002/metrics"
+            )
+        try:
+            return carried_out(deployment, profile, slos, workers=_workers(request), telemetry=told.read)
+        except TransientFailure as failure:  # nobody here tries again: for this command the machine failed
+            raise InfrastructureError(failure.message, failure.hint) from failure
 
 
 def _workers(request: LoadRequest) -> int | AwaitedWorkers:
