@@ -16,9 +16,7 @@ MEMORY_SHARE = 0.95
 MEMORY_BUSY_SHARE = 0.8
 QUEUE_SHARE = 0.5
 NOTHING_TOLD = "the server's own figures were not to be had"
-GENERATOR_DOUBTS = frozenset(
-    {Doubt.SEND_LAG, Doubt.GENERATOR_CPU, Doubt.NOT_SENT, Doubt.WORKER_LOST, Doubt.START_SKEW}
-)
+GENERATOR_DOUBTS = frozenset({Doubt.SEND_LAG, Doubt.GENERATOR_CPU, Doubt.NOT_SENT, Doubt.WORKER_LOST, Doubt.START_SKEW})
 
 
 class Bottleneck(StrEnum):
