@@ -63,6 +63,7 @@ def carry_out(request: LoadRequest) -> LoadResult:
     """
     _refuse_two_kinds_of_workers(request)
     target = find_target(request.target, request.allowed)
+    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
     arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
     rate_rps = _rate_rps(request, arrivals)
     slos = tuple(slo_of(text, rate_rps) for text in request.slos)
@@ -75,7 +76,6 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
     carried_out = find_capacity if request.capacity else run_load
     with watch_endpoint(deployment, target, metrics) as told:
         if metrics is not None and not told.metrics_answer:
