@@ -106,7 +106,7 @@ class LocustLoadGenerator:
                     logger.info("load generator: %s", notes)
                 case {"event": "latencies", "values": str(values)}:
                     latencies_s.frombytes(b64decode(values))
-                    if not stopped and fails_already(latencies_s, profile.slos):
+                    if not stopped and fails_already(latencies_s, profile.decisive_slos):
                         child.stop()
                         stopped = True
                 case _:
