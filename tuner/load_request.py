@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tuner.assemble import watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
 from tuner.domain.deployment import Protocol
 from tuner.domain.errors import UsageError
@@ -42,6 +43,7 @@ class LoadRequest:
     capacity: bool
     seed: int
     workers: int = 1
+    metrics_url: str = ""
 
 
 def carry_out(request: LoadRequest) -> LoadResult:
@@ -57,9 +59,19 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
         raise UsageError("which model is meant is not said", hint="add --model NAME")
+    if (target.scheme == "grpc") != (request.protocol == "kserve_grpc"):
+        right = "grpc://HOST:PORT" if request.protocol == "kserve_grpc" else "--protocol kserve_grpc"
+        raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    return (find_capacity if request.capacity else run_load)(deployment, profile, slos, workers=request.workers)
+    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
+    carried_out = find_capacity if request.capacity else run_load
+    with watch_endpoint(deployment, target, metrics) as told:
+        if metrics is not None and not told.metrics_answer:
+            raise UsageError(
+                f"{request.metrics_url} answers no metrics", hint="Triton's are at http://HOST:8002/metrics"
+            )
+        return carried_out(deployment, profile, slos, workers=request.workers, telemetry=told.read)
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:
@@ -101,7 +113,7 @@ def _payload(request: LoadRequest) -> Payload:
         raise UsageError(f"{request.shape!r} is no shape", hint="write 3,224,224") from error
     match request.payloads:
         case ():
-            if request.protocol != "kserve_http":
+            if not request.protocol.startswith("kserve_"):
                 raise UsageError(f"{request.protocol} needs bodies to send", hint="add --payload FILE")
             return Payload(shape=shape)
         case ("random" | "image" as kind,):

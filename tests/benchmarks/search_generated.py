@@ -22,7 +22,7 @@ class Program(Protocol):
 
 def program(name: str, scenario: Scenario, seed: int) -> Program:
     costs = [(c, float(k)) for c, k in zip(scenario.configs, scenario.costs, strict=True)]
-    session = stdio.SESSIONS[name](scenario.info, costs, seed)
+    session = stdio.open_session(name, scenario.info, costs, seed)
     return lambda message: stdio.respond(session, message)
 
 

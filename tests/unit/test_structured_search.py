@@ -131,7 +131,7 @@ class TestStarting:
     def test_an_unlisted_gpu_still_works(self):
         info = INFO | {"space": SPACE | {"gpu": ["T4", "NOVEL"]}}
         costs = [({**c, "gpu": "NOVEL" if c["gpu"] == "A30" else "T4"}, k) for c, k in configs()]
-        step = StructuredSession(info, costs, 1).suggest()
+        step = StructuredSession(info, costs, 1).answer("suggest")
         assert step["config"]["gpu"] in ("T4", "NOVEL")
 
 
