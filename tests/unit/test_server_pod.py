@@ -159,6 +159,30 @@ def test_no_image_at_all_is_refused():
         server_template(cluster(image=""), served())
 
 
+def test_knobs_of_a_config_nobody_rendered_are_refused():
+    with pytest.raises(UsageError, match=r"max_batch_size would change nothing"):
+        trial_objects(cluster(), served({"max_batch_size": 8}))
+    inference = {"kind": "Inference", "spec": {"predictors": [{"name": "green"}]}}
+    with pytest.raises(UsageError, match="no place for queue_delay_ms"):
+        kubedl_inference(inference, "green", with_base(), served({"queue_delay_ms": 2}))
+
+
+def test_a_rendered_config_goes_into_the_templates_own_repository():
+    with pytest.raises(UsageError, match="where the base template has its model repository"):
+        server_template(with_base(), served(config_pbtxt="x"))
+    options = replace(with_base(), base=base_pod(BASE, "triton", "/m/"))
+    mounts = container(options, served(config_pbtxt="x"), "triton")["volumeMounts"]
+    assert [one["mountPath"] for one in mounts] == ["/m", "/m/resnet50/config.pbtxt"]
+
+
+def test_images_are_pulled_with_the_studys_secrets():
+    options = cluster(pull_secrets=("registry",))
+    spec: Any = server_template(options, served())["spec"]
+    job: Any = load_objects(options, work(options, served()))[-1]
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert job["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
 def test_a_variant_picks_the_models_folder():
     options = cluster(model=ModelClaim(claim="models", path="/resnet/{variant}/1/"))
     mounts = container(options, served({"variant": "int8"}))["volumeMounts"]

@@ -215,6 +215,9 @@ def _pod_settings(options: ClusterOptions, base: PlainObject) -> dict[str, Plain
         "restartPolicy": "Always",
         "securityContext": merged(restricted, object_at(base, "spec", "securityContext")),
     }
+    if options.pull_secrets:
+        own = objects_at(base, "spec", "imagePullSecrets")
+        settings["imagePullSecrets"] = [*own, *({"name": name} for name in options.pull_secrets)]
     if options.network == "host":
         settings |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     return settings
