@@ -12,6 +12,7 @@ from tests.clusters import BASE, IMAGE, LOAD_IMAGE, T4, cluster, served, with_ba
 from tuner.domain.cluster import BasePod, EngineBuild, GpuSharing, LoadPods, ModelClaim, ModelImage
 from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.base_pod import base_pod
+from tuner.manifests.cluster.comparison import dropped_fields
 from tuner.manifests.cluster.load_jobs import load_objects
 from tuner.manifests.cluster.model_volumes import engine_key
 from tuner.manifests.cluster.naming import TrialId, selector_of, trial_labels
@@ -305,3 +306,22 @@ def test_platforms_refuse_what_they_have_no_place_for():
         seldon_objects(cluster(), served({"arg.verbose": 1}), repository="s3://x")
     with pytest.raises(UsageError, match="no predictor 'green'"):
         kubedl_inference({"kind": "Inference", "spec": {"predictors": []}}, "green", cluster(), served())
+
+
+def test_what_an_older_server_drops_is_named():
+    sent: Any = {
+        "metadata": {"name": "x", "annotations": {}},
+        "spec": {
+            "replicas": 0,
+            "volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1024Mi"}}, {"name": "m", "image": {"reference": "r"}}],
+            "resourceClaims": [{"name": "gpu"}],
+        },
+    }
+    returned: Any = {
+        "metadata": {"name": "x", "uid": "1"},
+        "spec": {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "m", "emptyDir": {}}]},
+    }
+    assert dropped_fields(sent, returned) == ("spec.volumes[1].image", "spec.resourceClaims")
+    assert dropped_fields(returned, returned) == ()
+    assert dropped_fields({"a": [1, 2]}, {"a": [1]}) == ("a[1]",)
+    assert dropped_fields({"a": {"b": 1}}, {"a": "text"}) == ("a.b",)
