@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.domain.capacity import (
@@ -19,7 +19,7 @@ from tuner.domain.capacity import (
     next_look,
     short_window_s,
 )
-from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.deployment import Deployment, Telemetry, telemetry_between
 from tuner.domain.histogram import nearest_rank
 from tuner.domain.load import LoadProfile, LoadRun
 from tuner.domain.measurement import Measurement, measure
@@ -73,15 +73,21 @@ class FoundCapacity:
 
 
 def search_capacity(
-    generator: LoadGenerator, deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]
+    generator: LoadGenerator,
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    telemetry: Callable[[], Telemetry] = Telemetry,
 ) -> FoundCapacity:
     """Measure from `profile.offered_rps` on, each load for at most `profile.window_s` in all.
+
+    `telemetry` reads the server's counters.
 
     Short looks find about where the capacity is; whole windows are spent only on loads next to it, and only where they
     could still bring a verdict. A spoiled measurement is repeated at most twice, never believed. After a load that was
     not certainly held the server is given time to finish what it still holds, or the next load would be blamed for it.
     """
-    search = _Search(generator, deployment, profile, tuple(slos))
+    search = _Search(generator, deployment, profile, tuple(slos), telemetry)
     levels: dict[float, Level] = {}
     lowest_rps = fewest_requests(slos) / profile.window_s
     for _ in range(MOST_LOOKS):
@@ -111,12 +117,18 @@ class _Search:
     """Runs of load on one deployment, each with arrivals of its own, and how long they took together."""
 
     def __init__(
-        self, generator: LoadGenerator, deployment: Deployment, profile: LoadProfile, slos: tuple[Slo, ...]
+        self,
+        generator: LoadGenerator,
+        deployment: Deployment,
+        profile: LoadProfile,
+        slos: tuple[Slo, ...],
+        telemetry: Callable[[], Telemetry],
     ) -> None:
         self._generator = generator
         self._deployment = deployment
         self._profile = profile
         self._slos = slos
+        self._telemetry = telemetry
         self._runs = 0
         self.load_s = 0.0
 
@@ -149,8 +161,9 @@ class _Search:
     def _measured(self, rate_rps: float, window_s: float) -> Measurement:
         """Repeated while it is spoiled, at most MOST_REPEATS times; the last one may still be."""
         for _ in range(MOST_REPEATS + 1):
+            before = self._telemetry()
             run = self._drive(replace(self._profile, offered_rps=rate_rps, window_s=window_s))
-            measurement = measure(run, self._slos, Telemetry())
+            measurement = measure(run, self._slos, telemetry_between(before, self._telemetry()))
             if not measurement.spoiled:
                 break
         return measurement

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
-from tuner.assemble import grpc_model_inputs, open_load_generator
+from tuner.assemble import AwaitedWorkers, grpc_model_inputs, open_load_generator
 from tuner.capacity_search import FoundCapacity, Level, search_capacity
 from tuner.domain.capacity import LOOK_CONFIDENCE
-from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec
+from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import Measurement, measure
 from tuner.domain.slo import CONFIDENCE, Slo, Tally, assess, judge
 from tuner.domain.space import Configuration
 from tuner.load_target import Target, inputs_from, model_inputs
+from tuner.load_telemetry import bottleneck_document, nothing_told, telemetry_document, telemetry_text
 from tuner.ports import LoadGenerator
 
 EXIT_CODES = {"PASS": 0, None: 0, "FAIL": 3, "UNDECIDED": 4, "INVALID": 7}
@@ -75,16 +77,30 @@ def _inputs(target: Target, model: str, protocol: Protocol) -> tuple[tuple[Tenso
             assert_never(unreachable)
 
 
-def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
-    """One measurement and its verdict."""
+def run_load(
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int | AwaitedWorkers = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
+) -> LoadResult:
+    """One measurement and its verdict; `telemetry` reads the server's counters."""
     with open_load_generator(workers) as generator:
-        return _measured(generator, deployment, profile, slos)
+        return _measured(generator, deployment, profile, slos, telemetry)
 
 
-def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
+def find_capacity(
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int | AwaitedWorkers = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
+) -> LoadResult:
     """The capacity, with the last measurement at the highest load that passed, or at the one nearest to passing."""
     with open_load_generator(workers) as generator:
-        found = search_capacity(generator, deployment, profile, slos)
+        found = search_capacity(generator, deployment, profile, slos, telemetry)
     return LoadResult(
         measurement=found.best.measurement,
         tallies=found.best.tallies,
@@ -97,10 +113,15 @@ def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[S
 
 
 def _measured(
-    generator: LoadGenerator, deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]
+    generator: LoadGenerator,
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    telemetry: Callable[[], Telemetry],
 ) -> LoadResult:
+    before = telemetry()
     run = generator.drive(deployment, profile)
-    measurement = measure(run, slos, Telemetry())
+    measurement = measure(run, slos, telemetry_between(before, telemetry()))
     verdict: str | None = judge(measurement.tallies).value.upper() if slos else None
     if measurement.spoiled:
         verdict = "INVALID"
@@ -139,6 +160,8 @@ def load_document(result: LoadResult) -> str:
         "confidence": result.confidence,
         "slos": [_slo_document(tally, result.confidence) for tally in result.tallies],
         "doubts": [str(doubt) for doubt in seen.doubts],
+        "telemetry": telemetry_document(seen),
+        "bottleneck": bottleneck_document(seen),
         "seed": result.seed,
     }
     if result.found is not None:
@@ -186,7 +209,10 @@ def load_text(result: LoadResult) -> str:
         f"max {at.max:.2f}",
         f"send lag p99 {seen.send_lag_p99_ms:.2f} ms, generator {seen.generator_cpu_ms_per_request:.3f} CPU ms/request",
     ]
+    told = telemetry_text(seen)
+    lines += [told] if told else []
     lines += [f"doubt: {doubt}" for doubt in seen.doubts]
+    lines.append(f"bottleneck: {diagnose(seen)}")
     if result.found is not None:
         lines = [*(_probe_line(level) for level in result.found.levels), "", *lines, _capacity_line(result.found)]
     return "\n".join([*lines, f"verdict: {result.verdict or 'none asked for'}"])
