@@ -123,13 +123,16 @@ class _Watch:
         self._told_s = monotonic()
 
     def __call__(self) -> None:
-        self._count(COUNTED_PER_CALL)
-        if monotonic() - self._told_s > PROGRESS_EVERY_S:
-            self._told_s = monotonic()
+        now_s = monotonic()
+        tells = now_s - self._told_s > PROGRESS_EVERY_S
+        if tells or len(self._recording.finished) - self._counted >= COUNTED_PER_CALL:
+            self._count(COUNTED_PER_CALL)
+        if tells:
+            self._told_s = now_s
             self._tell_progress()
             self._run.let_others_run()
-        if monotonic() - self._shown_s > self._show_every_s:
-            self._shown_s = monotonic()
+        if now_s - self._shown_s > self._show_every_s:
+            self._shown_s = now_s
             self._show_latencies()
 
     def _show_latencies(self) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from load_profiles.locust_generator import LocustLoadGenerator
 from tests.local_triton import IMAGE_SHAPE, local_runner
-from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.deployment import Deployment, KserveProtocol, Telemetry
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.measurement import measure
 from tuner.domain.space import Configuration
@@ -83,7 +83,7 @@ def theirs(command: str, deployment: Deployment, shape: tuple[int, ...], rate_rp
         row = next(csv.DictReader(table.open()))
     answered_rps = float(row["Inferences/Second"])
     p50_ms, p99_ms = float(row["p50 latency"]) / 1000.0, float(row["p99 latency"]) / 1000.0
-    return Row(answered_rps, p50_ms, p99_ms, used_s * 1000.0 / (elapsed_s * rate_rps))
+    return Row(answered_rps, p50_ms, p99_ms, used_s * 1000.0 / (elapsed_s * answered_rps))
 
 
 def cpu_s(pid: int) -> float:
@@ -92,10 +92,10 @@ def cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def server() -> Iterator[Deployment]:
+def server(protocol: KserveProtocol = "kserve_http") -> Iterator[Deployment]:
     with tempfile.TemporaryDirectory() as registry:
         knobs = Configuration.of({"max_batch_size": 8, "instances": 1, "intra_op_threads": 1})
-        with local_runner(Path(registry)).deploy(knobs, deployment_id="perf-0-0") as deployment:
+        with local_runner(Path(registry), protocol=protocol).deploy(knobs, deployment_id="perf-0-0") as deployment:
             yield deployment
 
 
