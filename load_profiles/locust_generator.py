@@ -26,6 +26,7 @@ from tuner.domain.sequential import fails_already
 
 START_UP_S = 60.0
 GRACE_S = 15.0
+COUNTING_S = 1e-5
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +135,12 @@ def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) ->
 
 
 def _until_s(profile: LoadProfile) -> float:
-    """When a run that begins now is hopeless, on the monotonic clock."""
-    return monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+    """When a run that begins now is hopeless, on the monotonic clock.
+
+    At high rates locust's events wait for the end of the load, and take a few microseconds each.
+    """
+    counting_s = COUNTING_S * profile.offered_rps * profile.duration_s
+    return monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + counting_s + GRACE_S
 
 
 def _plan(child: Child, deployment: Deployment, profile: LoadProfile, *, part: int = 0, parts: int = 1) -> LoadPlan:
