@@ -83,6 +83,7 @@ class LocalRunner:
         finally:
             with undisturbed():
                 self._running.pop(deployment_id, None)
+                server.stop_watching()
                 remove(self._registry, entry, self._clock)
                 server.reap()
 
@@ -116,6 +117,7 @@ class LocalRunner:
             folder=Path(tempfile.gettempdir()) / key,
             controller=this_process(),
             ready_timeout_s=self._ready_timeout_s,
+            on_gpu=bool(configuration.text("gpu_type", self._footprint.gpu_type)),
         )
         entry = RegistryEntry(
             key=key,
@@ -149,7 +151,12 @@ class LocalRunner:
             configuration=server.plan.configuration,
             generator_cpus=server.plan.placement.generator_cpus,
             ready_after_s=ready_after_s,
-            facts=(*placement_facts(server.plan), ("triton", server.http.version()), *self._environment.versions),
+            facts=(
+                *placement_facts(server.plan),
+                *server.gpu_facts(),
+                ("triton", server.http.version()),
+                *self._environment.versions,
+            ),
         )
 
 

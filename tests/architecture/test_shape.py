@@ -19,7 +19,7 @@ DOORS = {
     "typer": {"tuner.cli"},
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.history"},
-    "skopt": {"tuner.search.skopt_gp"},
+    "skopt": {"tuner.search.skopt_surrogate"},
     "ruamel": {"tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},
@@ -30,6 +30,8 @@ DOORS = {
     "httptools": {"load_profiles.http_answer"},
     "hpack": {"load_profiles.grpc_call"},
     "hyperframe": {"load_profiles.grpc_call"},
+    "pynvml": {"runners.nvml"},
+    "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": set(),
 }

@@ -9,23 +9,28 @@ The engine has the first core to itself, the servers have the others.
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from load_profiles.locust_generator import LocustLoadGenerator
 from runners.process_table import cpu_model
-from tests.benchmarks.against_perf_analyzer import SMALL_SHAPE, Row, ours, server, theirs
-from tests.local_triton import IMAGE_SHAPE
+from tests.local_triton import IMAGE_SHAPE, local_runner
 from tests.servers.behaviour import deployment_at
 from tuner.domain.deployment import Deployment, KserveProtocol, Telemetry
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.measurement import Measurement, measure
+from tuner.domain.space import Configuration
 
 SMALL_FLOATS, LARGE_FLOATS = 2_000, 25_000  # 8 kB and 100 kB
 LADDER_RPS = (1_000, 2_500, 5_000, 7_500, 10_000, 12_500, 15_000, 20_000, 25_000)
@@ -34,9 +39,77 @@ TRITON_RATES_RPS = (40, 100, 160)
 FLOOR_RPS, GOAL_RPS = 5_000, 10_000
 LADDER_WINDOW_S = 5.0
 REPEATS = 3
+WINDOW_S = 8.0
+SMALL_SHAPE = (3, 48, 16)
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 BODIES = ((SMALL_SHAPE, 9.2), (IMAGE_SHAPE, 110.6))
 COST = f"{'CPU ms/request':>16s}"
 CLIENTS = f"{'body':>7s}{'rate':>8s}  {'client':14s}{'answered':>10s}{COST}{'p50 ms':>9s}{'p99 ms':>9s}  doubts"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one client saw at one rate, and what it cost."""
+
+    answered_rps: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    doubts: str = ""
+
+
+def ours(deployment: Deployment, shape: tuple[int, ...], rate_rps: float, seed: int) -> Row:
+    profile = LoadProfile(
+        arrivals="poisson",
+        offered_rps=rate_rps,
+        warmup_s=1.0,
+        window_s=WINDOW_S,
+        timeout_s=5.0,
+        payload=Payload(shape=shape),
+        seed=seed,
+    )
+    with LocustLoadGenerator() as generator:
+        seen = measure(generator.drive(deployment, profile), (), Telemetry())
+    doubts = ", ".join(seen.doubts)
+    return Row(seen.achieved_rps, seen.latency_ms.p50, seen.latency_ms.p99, seen.generator_cpu_ms_per_request, doubts)
+
+
+def theirs(command: str, deployment: Deployment, shape: tuple[int, ...], rate_rps: float) -> Row:
+    """CPU is read from the process while it sends, so that its start does not count."""
+    sizes = ",".join(map(str, shape))
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "out.csv"
+        options = (
+            f"-m {deployment.model_name} -u {deployment.endpoint.removeprefix('http://')} -i http "
+            f"--shape {deployment.inputs[0].name}:{sizes} --request-rate-range {rate_rps:g} "
+            f"--request-distribution poisson -p {WINDOW_S * 1000 / 3:.0f} --max-trials 3 -s 999 -f {table}"
+        )
+        argv = [*shlex.split(command), *shlex.split(options)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            time.sleep(3.0)
+            before_s, begin_s = cpu_s(process.pid), time.monotonic()
+            time.sleep(WINDOW_S - 4.0)
+            used_s, elapsed_s = cpu_s(process.pid) - before_s, time.monotonic() - begin_s
+            said = process.communicate(timeout=120)[0]
+        if process.returncode or not table.exists():
+            raise SystemExit(f"perf_analyzer failed:\n{said}")
+        row = next(csv.DictReader(table.open()))
+    answered_rps = float(row["Inferences/Second"])
+    p50_ms, p99_ms = float(row["p50 latency"]) / 1000.0, float(row["p99 latency"]) / 1000.0
+    return Row(answered_rps, p50_ms, p99_ms, used_s * 1000.0 / (elapsed_s * answered_rps))
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+@contextmanager
+def server(protocol: KserveProtocol = "kserve_http") -> Iterator[Deployment]:
+    with tempfile.TemporaryDirectory() as registry:
+        knobs = Configuration.of({"max_batch_size": 8, "instances": 1, "intra_op_threads": 1})
+        with local_runner(Path(registry), protocol=protocol).deploy(knobs, deployment_id="perf-0-0") as deployment:
+            yield deployment
 
 
 @contextmanager

@@ -4,45 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Draws = NDArray[np.float64]
 Law = Callable[[np.random.Generator, int, int], Draws]
-P99 = 0.99
 WARM_UP = 10_000
-TRUTH_RUNS = 80
-TRUTH_REQUESTS = 110_000
 
 
 @dataclass(frozen=True)
 class Service:
-    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential."""
+    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential,
+    or one of services with a coefficient of variation of 2: beyond the limit its latencies fall off as slowly.
+
+    `whole` if a window has a shape of its own, and needs no warm-up.
+    """
 
     name: str
     latencies: Law
     heavy: bool = False
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The p99, and by how much correlation inflates the variance of the share of requests beyond it."""
-
-    p99: float
-    design_effect: float
-
-
-@cache
-def truth_of(service: Service) -> Truth:
-    """From about eight million requests in independent runs."""
-    source = np.random.default_rng(99)
-    parts = [service.latencies(source, 8, TRUTH_REQUESTS)[:, WARM_UP:] for _ in range(TRUTH_RUNS // 8)]
-    latencies = np.concatenate(parts)
-    p99 = float(np.quantile(latencies, P99))
-    shares = (latencies > p99).mean(axis=1)
-    return Truth(p99, float(latencies.shape[1] * shares.var(ddof=1) / (P99 * (1.0 - P99))))
+    whole: bool = False
 
 
 def one_server(gaps: Draws, work: Draws) -> Draws:
@@ -53,14 +35,18 @@ def one_server(gaps: Draws, work: Draws) -> Draws:
     return walk - np.minimum.accumulate(np.minimum(walk, 0.0), axis=1) + work
 
 
-def batch_server(gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0) -> Draws:
-    """One server that takes whatever waits, up to `largest`, and needs base + each * size for it."""
+def batch_server(gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0, timeout: float = 0.0) -> Draws:
+    """One server that takes whatever waits, up to `largest`, and needs base + each * size for it.
+
+    It waits for a full batch until its first request is `timeout` old.
+    """
     runs, requests = gaps.shape
     starts = np.concatenate([np.cumsum(gaps, axis=1), np.full((runs, largest + 1), np.inf)], axis=1)
     done, head, free = np.empty((runs, requests)), np.zeros(runs, int), np.zeros(runs)
     while (busy := np.flatnonzero(head < requests)).size:
         first = head[busy]
-        begin = np.maximum(free[busy], starts[busy, first])
+        full = starts[busy, np.minimum(first + largest - 1, requests + largest)]
+        begin = np.maximum(free[busy], np.minimum(starts[busy, first] + timeout, full))
         waiting = starts[busy[:, None], np.minimum(first[:, None] + np.arange(largest), requests + largest)]
         size = (waiting <= begin[:, None]).sum(axis=1)
         end = begin + base + each * size

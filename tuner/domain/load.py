@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.domain.arrival_kinds import Arrivals
+from tuner.domain.arrival_kinds import Arrivals, Shape
 from tuner.domain.slo import Slo
 
 PayloadKind = Literal["image", "random", "text", "files"]
@@ -47,6 +47,11 @@ class LoadProfile:
     def duration_s(self) -> float:
         return self.warmup_s + self.window_s
 
+    @property
+    def decisive_slos(self) -> tuple[Slo, ...]:
+        """What a window may be ended early by: nothing where its load has a shape, since no part is like the whole."""
+        return () if isinstance(self.arrivals, Shape) else self.slos
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
@@ -67,12 +72,16 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorHealth:
-    """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process."""
+    """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process.
+
+    `start_skew_s` is how far apart at most its workers began: on one machine they share a clock, so nothing.
+    """
 
     cpu_ratio: float
     cpu_ms_per_request: float
     workers_lost: int
     first_error: str = ""
+    start_skew_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
