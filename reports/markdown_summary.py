@@ -19,6 +19,7 @@ def summary(report: StudyReport) -> str:
         _verdict_line(report),
         _spec_table(report),
         _latency_line(report),
+        escaped(report.answer.bottleneck),
         _objectives(report),
         _cheaper(report),
         f"{escaped(report.tally[0].upper() + report.tally[1:])}.",

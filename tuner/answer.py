@@ -10,6 +10,7 @@ from typing import assert_never
 from pydantic import BaseModel, ConfigDict
 
 from tuner.domain.agenda import estimate, tried
+from tuner.domain.diagnosis import diagnose_all
 from tuner.domain.recommendation import (
     Candidate,
     Conclusion,
@@ -51,8 +52,15 @@ class MeasurementDocument(Document):
     design_effect: float
 
 
+class BottleneckDocument(Document):
+    """What limits it at this load, and the figures that show it; `unknown` where nothing that was seen is used up."""
+
+    name: str
+    evidence: str
+
+
 class RecommendationDocument(Document):
-    """One candidate; `measurement` is null where it was never deployed afresh."""
+    """One candidate; `measurement` and `bottleneck` are null where it was never deployed afresh."""
 
     configuration: dict[str, KnobValue]
     replicas: int
@@ -62,6 +70,7 @@ class RecommendationDocument(Document):
     verdict: Verdict
     confidence: float
     measurement: MeasurementDocument | None
+    bottleneck: BottleneckDocument | None
 
 
 class TrialCounts(Document):
@@ -157,7 +166,13 @@ def _recommendation(answer: Answer) -> RecommendationDocument | None:
         verdict=Verdict.PASS if isinstance(answer.conclusion, Proven) else Verdict.UNDECIDED,
         confidence=CONFIDENCE,
         measurement=_measurement(evidence) if evidence.runs else None,
+        bottleneck=_bottleneck(evidence),
     )
+
+
+def _bottleneck(evidence: Evidence) -> BottleneckDocument | None:
+    found = diagnose_all(evidence.runs)
+    return None if found is None else BottleneckDocument(name=str(found.bottleneck), evidence=found.evidence)
 
 
 def _measurement(evidence: Evidence) -> MeasurementDocument:
@@ -255,7 +270,7 @@ def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:
         lines.append(
             f"  SLO        {tally.slo}: {verdict} at {CONFIDENCE:.0%} ({tally.bad} of {tally.requests} {bad}{effect})"
         )
-    return lines
+    return [*lines, f"  bottleneck {diagnose_all(evidence.runs)}"]
 
 
 def _closest_lines(conclusion: NothingFeasible) -> list[str]:

@@ -1,4 +1,7 @@
-"""The only module that knows back-ends by name: one plain dict per port, heavy imports inside the factories."""
+"""The only module that knows back-ends by name: one plain dict per port, heavy imports inside the factories.
+
+The optimizers' dict is `tuner.search.optimizers`, because the search is also a program of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,62 +9,28 @@ import importlib.metadata
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
 
 from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
-from tuner.domain.spec import OptimizerName, RunnerKind, StudySpec
+from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
+from tuner.load_target import Target
 from tuner.ports import LoadGenerator, Optimizer
+from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import SearchProblem
 from tuner.study import Bench
 
 Watch = Callable[[Event], None]
-
-
-def _random(problem: SearchProblem) -> Optimizer:
-    from tuner.search.random_search import RandomSearch
-
-    return RandomSearch(problem)
-
-
-def _grid(problem: SearchProblem) -> Optimizer:
-    from tuner.search.grid import Grid
-
-    return Grid(problem)
-
-
-def _tpe(problem: SearchProblem) -> Optimizer:
-    from tuner.search.optuna_tpe import OptunaTpe
-
-    return OptunaTpe(problem)
-
-
-def _gp(problem: SearchProblem) -> Optimizer:
-    from tuner.search.skopt_gp import SkoptGp
-
-    return SkoptGp(problem)
-
-
-def _structured(problem: SearchProblem) -> Optimizer:
-    from tuner.search.structured_optimizer import StructuredOptimizer
-
-    return StructuredOptimizer(problem)
-
-
-OPTIMIZERS: dict[OptimizerName, Callable[[SearchProblem], Optimizer]] = {
-    "random": _random,
-    "grid": _grid,
-    "tpe": _tpe,
-    "gp": _gp,
-    "structured": _structured,
-}
 
 
 def make_optimizer(spec: StudySpec) -> Optimizer:
@@ -77,6 +46,7 @@ def search_problem(spec: StudySpec) -> SearchProblem:
         required_rps=spec.required_rps,
         max_replicas=spec.max_replicas,
         seed=spec.search.seed,
+        load=spec.load_profile(replicas=1, window_s=spec.load.window_s, seed=spec.search.seed),
     )
 
 
@@ -115,6 +85,7 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         registry=default_state_dir(),
         clock=clock,
         inherited=os.environ,
+        protocol=spec.load.protocol,
     )
 
     def show(seen: LoadProgress) -> None:
@@ -124,11 +95,74 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
-def open_load_generator(workers: int = 1) -> AbstractContextManager[LoadGenerator]:
-    """The load engine by itself, for a server that somebody else runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedWorkers:
+    """Load workers of other machines: how many have to come, to which HOST:PORT, and within which time."""
+
+    number: int
+    bind: str
+    max_wait_s: float
+
+
+def open_load_generator(workers: int | AwaitedWorkers = 1) -> AbstractContextManager[LoadGenerator]:
+    """The load engine by itself, for a server that somebody else runs: so many workers here, or those that come.
+
+    Raises UsageError for an address that is none.
+    """
+    if isinstance(workers, AwaitedWorkers):
+        from load_profiles.addresses import host_port
+        from load_profiles.distributed_generator import DistributedLoadGenerator
+
+        bind = host_port(workers.bind)
+        return nullcontext(DistributedLoadGenerator(bind, workers.number, max_wait_s=workers.max_wait_s))
     from load_profiles.locust_generator import LocustLoadGenerator
 
     return LocustLoadGenerator(workers=workers)
+
+
+def become_load_worker(*, master: str, allowed: Sequence[str], max_wait_s: float, stay: bool) -> NoReturn:
+    """Replace this process by a load worker: locust has to be the first thing such a process imports.
+
+    Raises UsageError for an address that is none.
+    """
+    from load_profiles.addresses import host_port
+
+    options = ["--master", str(host_port(master)), "--max-wait-s", str(max_wait_s), *(["--stay"] if stay else [])]
+    targets = [f"--allow-target={target}" for target in allowed]
+    command = [sys.executable, "-P", "-m", "load_profiles.load_worker", *options, *targets]
+    os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
+
+
+class EndpointReadings(Protocol):
+    """What a server that somebody else runs tells of itself."""
+
+    @property
+    def metrics_answer(self) -> bool: ...
+    def read(self) -> Telemetry: ...
+
+
+def watch_endpoint(
+    deployment: Deployment, target: Target, metrics: Target | None
+) -> AbstractContextManager[EndpointReadings]:
+    """Triton's statistics where requests go over KServe v2 HTTP, and the metrics where they are; pinned like load."""
+    from runners.endpoint_telemetry import EndpointTelemetry
+    from runners.triton_http import TritonHttp
+
+    def at(place: Target, base: str) -> TritonHttp:
+        return TritonHttp(host=place.address, port=place.port, name=place.host, base=base)
+
+    return EndpointTelemetry(
+        model=deployment.model_name,
+        statistics=at(target, target.path) if deployment.protocol == "kserve_http" else None,
+        metrics=None if metrics is None else (at(metrics, ""), metrics.path or "/metrics"),
+    )
+
+
+def grpc_model_inputs(authority: str, *, host: str, model: str) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Name, datatype and shape of the inputs that a server states. Raises InfrastructureError, UsageError."""
+    from load_profiles.kserve_grpc_metadata import stated_inputs
+
+    return stated_inputs(authority, host=host, model=model)
 
 
 def _local_preflight(spec: StudySpec) -> None:

@@ -9,9 +9,11 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from tuner.domain.cost import Term
+from tuner.domain.deployment import KserveProtocol
 from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
+from tuner.spec_cluster_model import KubernetesSection
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ENV_PATTERN = r"^env\.[A-Za-z_][A-Za-z0-9_]{0,126}$"
@@ -100,6 +102,7 @@ class RunnerSection(_Section):
     options: dict[OptionName, Setting] = Field(
         default={}, max_length=256, description="The runner's own settings: a number or a text each."
     )
+    kubernetes: KubernetesSection | None = Field(default=None, description="The runner 'kubernetes' only.")
 
 
 class KnobsSection(_Section):
@@ -177,6 +180,7 @@ class LoadSection(_Section):
     window_s: Seconds = Field(description="How long one search trial measures.")
     timeout_s: Seconds | None = Field(default=None, description="Default: 1 s or five times the widest latency limit.")
     payload: PayloadSection = PayloadSection()
+    protocol: KserveProtocol = Field(default="kserve_http", description="How requests are sent.")
 
 
 class SloSection(_Section):

@@ -31,7 +31,7 @@ from tuner.study import run_study
 
 STUDY = Path(__file__).parents[2] / "examples" / "simulated-gpu" / "study.yaml"
 RESULTS = Path(__file__).parent / "results" / "optimizers_on_simulated_gpu.txt"
-NAMES: tuple[OptimizerName, ...] = ("random", "grid", "tpe", "gp", "structured")
+NAMES: tuple[OptimizerName, ...] = ("random", "grid", "tpe", "gp", "forest", "structured")
 NEAR = 1.05
 
 

@@ -14,7 +14,7 @@ from tuner.search.grid import Grid
 from tuner.search.optuna_tpe import OptunaTpe
 from tuner.search.problem import SearchProblem
 from tuner.search.random_search import RandomSearch
-from tuner.search.skopt_gp import SkoptGp
+from tuner.search.skopt_surrogate import SkoptSurrogate
 from tuner.search.structured_optimizer import StructuredOptimizer
 
 MILLION = space_of(
@@ -42,10 +42,19 @@ class TestTpe(OptimizerContract):
 
 class TestGp(OptimizerContract):
     def make(self, problem: SearchProblem) -> Optimizer:
-        return SkoptGp(problem)
+        return SkoptSurrogate(problem, "GP")
 
 
-@pytest.mark.parametrize("make", [RandomSearch, Grid, OptunaTpe, SkoptGp, StructuredOptimizer])
+class TestForest(OptimizerContract):
+    def make(self, problem: SearchProblem) -> Optimizer:
+        return SkoptSurrogate(problem, "ET")
+
+
+def _forest(problem: SearchProblem) -> Optimizer:
+    return SkoptSurrogate(problem, "ET")
+
+
+@pytest.mark.parametrize("make", [RandomSearch, Grid, OptunaTpe, SkoptSurrogate, _forest, StructuredOptimizer])
 def test_a_million_configurations_are_never_written_out(make, monkeypatch):
     def refuse(_space):
         raise AssertionError("the whole space was enumerated")
@@ -60,14 +69,14 @@ def test_a_million_configurations_are_never_written_out(make, monkeypatch):
     assert proposal.configuration in MILLION
 
 
-@pytest.mark.parametrize("make", [RandomSearch, OptunaTpe, SkoptGp])
+@pytest.mark.parametrize("make", [RandomSearch, OptunaTpe, SkoptSurrogate, _forest])
 def test_another_seed_is_another_walk(make):
     space = space_of(cpu_cores=tuple(range(1, 33)), max_batch_size=tuple(range(1, 33)))
     firsts = {make(a_problem(space, seed=seed)).suggest(()).configuration for seed in range(5)}
     assert len(firsts) > 1
 
 
-@pytest.mark.parametrize("make", [OptunaTpe, SkoptGp])
+@pytest.mark.parametrize("make", [OptunaTpe, SkoptSurrogate, _forest])
 def test_a_model_learns_where_it_is_cheap_and_holds(make):
     """Of its last 15 proposals in 256 points, more are plausible and cheap than of as many random draws."""
     space = space_of(cpu_cores=tuple(range(1, 17)), max_batch_size=tuple(range(1, 129, 8)))

@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from tuner import cli
-from tuner.assemble import BENCHES, OPTIMIZERS, preflight
+from tuner.assemble import BENCHES, preflight
+from tuner.search.optimizers import OPTIMIZERS
 from tuner.spec_file import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner.domain.arrival_kinds import Arrivals
+from tuner.domain.cluster import ClusterOptions
 from tuner.domain.cost import Pricing, required_rps
-from tuner.domain.deployment import ModelRef
+from tuner.domain.deployment import KserveProtocol, ModelRef
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
 
 RunnerKind = Literal["local", "simulated", "container", "kubernetes", "replay"]
-OptimizerName = Literal["random", "grid", "tpe", "gp", "structured"]
+OptimizerName = Literal["random", "grid", "tpe", "gp", "forest", "structured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class RunnerSpec:
     kind: RunnerKind
     ready_timeout_s: float = 60.0
     options: tuple[tuple[str, KnobValue], ...] = ()
+    kubernetes: ClusterOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class LoadSpec:
     window_s: float
     timeout_s: float | None
     payload: Payload
+    protocol: KserveProtocol = "kserve_http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

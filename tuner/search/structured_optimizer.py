@@ -14,6 +14,7 @@ from tuner.domain.slo import PERCENT
 from tuner.domain.space import Configuration, Knob, SearchSpace
 from tuner.domain.trial import Exhausted, Failed, Infeasible, Measured, Proposal, Trial
 from tuner.gpu_catalogue import gpu_type
+from tuner.search.own_arrivals import family_of, queues_of
 from tuner.search.problem import SearchProblem
 from tuner.search.structured.engine import Step, StructuredSearch
 from tuner.search.structured.observation import (
@@ -59,7 +60,7 @@ def terrain_of(problem: SearchProblem) -> Terrain:
     return Terrain(
         knobs=(*columns, _replica_column(replicas, most)),
         cost=np.maximum(np.repeat(_unit_costs(problem), most) * replicas, 1e-9),
-        offered_rps=problem.required_rps / replicas,
+        offered_rps=problem.mean_rps / replicas,
         cores=np.maximum(numbers("cpu_cores", footprint.cpu_cores), 0.1),
         accelerator=types.positions.astype(np.int64) if types else np.zeros(size * most, dtype=np.int64),
         share=numbers("gpu_memory_share", footprint.gpu_memory_share),
@@ -70,7 +71,8 @@ def terrain_of(problem: SearchProblem) -> Terrain:
         strangers=tuple(c for c in columns if c.name not in KNOWN and len(c.labels) > 1),
         limit_ms=limit_ms * PROVABLE_SHARE,
         percentile=percentile,
-        family=None,
+        family=None if problem.load is None else family_of(problem.load),
+        queues=None if problem.load is None else queues_of(problem.load),
         seed=problem.seed,
     )
 
@@ -178,7 +180,8 @@ def _served(terrain: Terrain, row: int, seen: Measurement) -> Observation:
         median_ms=seen.latency_ms.p50 if math.isfinite(seen.latency_ms.p50) else None,
         requests=seen.requests,
         busy_cores=told.cpu_s / seen.window_s if told.cpu_s and terrain.accelerators else None,
-        service_ms=1000.0 * told.compute_s / batches if told.compute_s and batches else None,
+        # every request counts its whole batch's time: this is the time of the batch that a request finds itself in
+        service_ms=1000.0 * told.compute_s / answered if told.compute_s and answered else None,
         mean_batch=answered / batches if answered and batches else None,
     )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
 from tuner.gpu_catalogue import gpu_type
-from tuner.search.structured.engine import Step, StructuredSearch
+from tuner.search.protocol import Costs, Info, Json, Question, Result
+from tuner.search.structured.engine import Stop, StructuredSearch
 from tuner.search.structured.observation import AcceleratorSpec, Floats, KnobColumn, Observation, Outcome, Terrain
-
-Json = dict[str, Any]
 
 OUTCOMES: dict[str, Outcome] = {"ok": "served", "oom": "out_of_memory", "unschedulable": "unschedulable"}
 NAMES: dict[str, tuple[str, ...]] = {
@@ -39,7 +38,7 @@ def roles_of(columns: Mapping[str, KnobColumn], types: Collection[str]) -> dict[
     return roles
 
 
-def terrain_of(info: Mapping[str, Any], costs: Sequence[tuple[Mapping[str, Any], float]], seed: int) -> Terrain:
+def terrain_of(info: Info, costs: Costs, seed: int) -> Terrain:
     space = info["space"]
     columns = {name: _column(name, options, [c[name] for c, _ in costs]) for name, options in space.items()}
     specs = info.get("gpu_specs", {})
@@ -95,7 +94,7 @@ def _column(name: str, options: Sequence[Any], values: Sequence[Any]) -> KnobCol
     )
 
 
-def observation_of(terrain: Terrain, row: int, result: Mapping[str, Any]) -> Observation:
+def observation_of(terrain: Terrain, row: int, result: Result) -> Observation:
     outcome = OUTCOMES.get(result["status"], "failed")
     if outcome != "served":
         return Observation(row=row, outcome=outcome)
@@ -125,24 +124,26 @@ def observation_of(terrain: Terrain, row: int, result: Mapping[str, Any]) -> Obs
 
 
 class StructuredSession:
-    """One study: three questions, each with its answer."""
+    """One study of the structured search."""
 
-    def __init__(self, info: Mapping[str, Any], costs: Sequence[tuple[Json, float]], seed: int) -> None:
+    def __init__(self, info: Info, costs: Costs, seed: int) -> None:
         self.configs = [config for config, _ in costs]
         self.rows = {json.dumps(config, sort_keys=True): k for k, config in enumerate(self.configs)}
         self.search = StructuredSearch(terrain_of(info, costs, seed))
 
-    def suggest(self) -> Json:
-        match self.search.suggest():
-            case Step(row=row):
-                return {"config": self.configs[row]}
-            case stop:
-                return {"stop": True, "reason": stop.reason}
-
-    def observe(self, config: Json, result: Mapping[str, Any]) -> None:
+    def observe(self, config: Json, result: Result) -> None:
         row = self.rows[json.dumps(config, sort_keys=True)]
         self.search.observe(observation_of(self.search.terrain, row, result))
 
-    def recommend(self) -> Json:
-        chosen = self.search.recommend()
-        return {"config": None if chosen is None else self.configs[chosen.row]}
+    def answer(self, question: Question) -> Json:
+        match question:
+            case "suggest":
+                step = self.search.suggest()
+                if isinstance(step, Stop):
+                    return {"stop": True, "reason": step.reason}
+                return {"config": self.configs[step.row]}
+            case "recommend":
+                chosen = self.search.recommend()
+                return {"config": None if chosen is None else self.configs[chosen.row]}
+            case _ as unreachable:
+                assert_never(unreachable)

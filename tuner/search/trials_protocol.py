@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 from tuner.domain.cost import Footprint, PriceBook, Pricing
 from tuner.domain.deployment import Telemetry
@@ -14,42 +14,9 @@ from tuner.domain.recommendation import candidates
 from tuner.domain.slo import Slo, Tally
 from tuner.domain.space import Configuration, Knob, SearchSpace
 from tuner.domain.trial import Failed, Infeasible, Level, Measured, Outcome, Phases, Proposal, Search, Trial
-from tuner.ports import Optimizer
+from tuner.search.optimizers import OptimizerOf
 from tuner.search.problem import SearchProblem
-
-Json = dict[str, Any]
-
-
-def _random(problem: SearchProblem) -> Optimizer:
-    from tuner.search.random_search import RandomSearch
-
-    return RandomSearch(problem)
-
-
-def _grid(problem: SearchProblem) -> Optimizer:
-    from tuner.search.grid import Grid
-
-    return Grid(problem)
-
-
-def _tpe(problem: SearchProblem) -> Optimizer:
-    from tuner.search.optuna_tpe import OptunaTpe
-
-    return OptunaTpe(problem)
-
-
-def _gp(problem: SearchProblem) -> Optimizer:
-    from tuner.search.skopt_gp import SkoptGp
-
-    return SkoptGp(problem)
-
-
-OPTIMIZERS: dict[str, Callable[[SearchProblem], Optimizer]] = {
-    "random": _random,
-    "grid": _grid,
-    "tpe": _tpe,
-    "gp": _gp,
-}
+from tuner.search.protocol import Costs, Info, Json, Question, Result
 
 
 def problem_of(info: Mapping[str, Any], seed: int) -> SearchProblem:
@@ -105,20 +72,29 @@ def _measurement(result: Mapping[str, Any], slo: Slo) -> Measurement:
 class TrialsSession:
     """One study: an optimizer over trials, and the cheapest candidate as the recommendation."""
 
-    def __init__(self, name: str, info: Mapping[str, Any], costs: Sequence[tuple[Json, float]], seed: int) -> None:
+    def __init__(self, make: OptimizerOf, info: Info, costs: Costs, seed: int) -> None:
         self.problem = problem_of(info, seed)
-        self.optimizer = OPTIMIZERS[name](self.problem)
+        self.optimizer = make(self.problem)
         self.costs = {Configuration.of(config).key: cost for config, cost in costs}
         self.history: tuple[Trial, ...] = ()
 
-    def suggest(self) -> Json:
+    def answer(self, question: Question) -> Json:
+        match question:
+            case "suggest":
+                return self._suggest()
+            case "recommend":
+                return self._recommend()
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def _suggest(self) -> Json:
         match self.optimizer.suggest(self.history):
             case Proposal(configuration=configuration):
                 return {"config": configuration.as_dict()}
             case exhausted:
                 return {"stop": True, "reason": exhausted.reason}
 
-    def observe(self, config: Json, result: Mapping[str, Any]) -> None:
+    def observe(self, config: Json, result: Result) -> None:
         configuration = Configuration.of(config)
         trial = Trial(
             number=len(self.history),
@@ -132,7 +108,7 @@ class TrialsSession:
         )
         self.history = (*self.history, trial)
 
-    def recommend(self) -> Json:
+    def _recommend(self) -> Json:
         """The cheapest configuration whose test met the limit."""
         limit = self.problem.slos[0].max
         held = [

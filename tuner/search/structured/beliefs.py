@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, ndtr
 
+from tuner.search.structured.modes import Mode, explanations, sampled, test_noise
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
-from tuner.search.structured.physics import COMPUTE_MS, CORE_MS, OVERHEAD_MS, PADDING, Physics, Predicted
-from tuner.search.structured.physics_fit import SATURATED, Evidence, Fit, draws, evidence, fit, predicted_channels
+from tuner.search.structured.physics import Physics, Predicted
+from tuner.search.structured.physics_fit import FULL_TEST, SATURATED, Evidence, evidence
 from tuner.search.structured.plain import Process, Setting, learn, matern
-from tuner.search.structured.queue_simulation import FAMILIES, arrivals
-from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
+OVERLOADED, GIVEN_UP = 0.5, 2.5
 DRAWS = 32
 FEW = 3
 RESIDUAL_SCALES = (0.08, 0.15, 0.3, 0.6, 1.0)
 RESIDUAL_LENGTH = 0.8
-OWN_SPREAD = 0.04
+OWN_SPREADS = (0.04, 0.1, 0.25)
 TEST_NOISE = 0.04
 UNSTARTED = 1.5
-FULL_TEST = 20_000
-MULTI_START = 12
 REPEATS_BELIEVED = 3.0
-POOR_FIT = 3.0
 TEMPERED_TESTS = 3.0
 
 
@@ -46,7 +43,11 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        each = np.log(ndtr(z) + 1e-12) if value <= LOW else -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        if value <= LOW:
+            each = np.log(ndtr(z) + 1e-12)
+        if value == GIVEN_UP:
+            each = np.log(ndtr((self.means[:, 0] - OVERLOADED) / spread) + 1e-12)
         return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
 
 
@@ -60,10 +61,15 @@ class Tested:
 
 
 def severity(terrain: Terrain, seen: Observation) -> float:
-    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload."""
+    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload.
+
+    Of a server that was given up on, a ceiling alone: what it finished says little of what it could.
+    """
     value = float(np.clip(np.log(max(seen.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH))
     if seen.throughput_rps < SATURATED * seen.offered_rps:
-        return max(value, 0.5) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
+        if not np.isfinite(seen.latency_ms):
+            return GIVEN_UP
+        return max(value, OVERLOADED) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
     return value
 
 
@@ -89,27 +95,35 @@ def _surprise(rows: Ints, values: Floats, expected: Floats) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """What the physics leaves open: standard deviations of what neighbours share, and of each candidate's own."""
+
+    shared: float
+    own: float
+    inverse: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class PhysicalBelief:
     """The physics after all observations, with a process over what it leaves unexplained."""
 
     physics: Physics
-    fitted: Fit
+    modes: tuple[Mode, ...]
     thetas: Floats
     families: tuple[str, ...]
     known: Evidence
     unexplained: Floats
     points: Floats
-    inverse: Floats
-    scale: float
+    left: Leftover
 
     def guess(self, rows: Ints, points: Floats, *, few: bool = False) -> Guess:
         """Draws x rows; only the first FEW draws if a rough answer will do."""
         means = self.raw(rows, few=few)
-        spread = np.full(len(rows), np.hypot(self.scale, OWN_SPREAD))
+        spread = np.full(len(rows), np.hypot(self.left.shared, self.left.own))
         if len(self.known.rows):
-            cross = _residual_kernel(points, self.points, self.scale)
-            cross += OWN_SPREAD**2 * (rows[:, None] == self.known.rows)
-            gain = cross @ self.inverse
+            cross = _residual_kernel(points, self.points, self.left.shared)
+            cross += self.left.own**2 * (rows[:, None] == self.known.rows)
+            gain = cross @ self.left.inverse
             means = means + self.unexplained[: len(means)] @ gain.T
             variance = spread**2 - np.sum(gain * cross, axis=1)
             spread = np.sqrt(np.maximum(variance, 1e-4))
@@ -137,48 +151,24 @@ def predicted_severity(terrain: Terrain, found: Predicted, offered_rps: Floats) 
 
 
 def believe_physics(
-    physics: Physics, observations: Sequence[Observation], features: Floats, *, start: Floats | None, family: str
+    physics: Physics, observations: Sequence[Observation], features: Floats, before: Sequence[Mode]
 ) -> PhysicalBelief:
-    """Fit, weigh the arrival families, draw, and learn what is left over."""
+    """Explain, draw, and learn what is left over; `before` is what explained a shorter history."""
     terrain = physics.terrain
     known = evidence(physics, observations)
-    guess = physics.prior.mean[None] if start is None else start[None]
-    noise = _noise(physics, known, guess, family)
-    fitted = _best_fit(physics, known, start, family=family, noise=noise)
-    weights = family_weights(physics, known, fitted, observations)
-    likely = max(weights, key=lambda name: weights[name])
-    thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
-    families = _allot(weights, len(thetas))
+    modes = explanations(physics, known, observations, before)
+    noise = test_noise(physics, known, modes[0].fit.theta, modes[0].family)
+    thetas, families = sampled(physics, known, modes, DRAWS)
     data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
     latest = slice(len(data.rows) - len(known.rows), None)
     data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
-    unexplained = data.values - _explained(physics, known, thetas, families)
+    explained = _explained(physics, known, thetas, families)
+    unexplained = np.where(known.collapsed & (explained > OVERLOADED), 0.0, data.values - explained)
     points = features[known.rows]
-    scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
-    kept = _resample(unexplained, inverse)
+    left = _residual_fit(points, known.rows, unexplained[0], data.noise)
+    kept = _resample(unexplained, left.inverse)
     thetas, unexplained, families = thetas[kept], unexplained[kept], tuple(families[k] for k in kept)
-    return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
-
-
-def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family: str, noise: Floats) -> Fit:
-    """From the last fit; while little is known, also from other explanations, if the first leaves much unexplained."""
-    start = physics.prior.mean if warm is None else warm
-    best = fit(physics, known, family=family, start=start, noise=noise)
-    if not 0 < len(known.rows) <= MULTI_START:
-        return best
-    padded = start.copy()
-    padded[PADDING] = 2.5 if start[PADDING] < 0.0 else -3.0
-    others = [padded]
-    if best.loss > POOR_FIT * len(known.rows):
-        others.append(physics.prior.mean)
-        for moved in (CORE_MS, COMPUTE_MS, OVERHEAD_MS):
-            other = physics.prior.mean.copy()
-            other[moved] += 1.5
-            others.append(other)
-    for begin in others:
-        found = fit(physics, known, family=family, start=begin, noise=noise)
-        best = found if found.loss < best.loss else best
-    return best
+    return PhysicalBelief(physics, modes, thetas, families, known, unexplained, points, left)
 
 
 def _resample(unexplained: Floats, inverse: Floats) -> Ints:
@@ -201,13 +191,6 @@ def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
     return np.concatenate([np.full(served - len(noise), 0.1), noise])
 
 
-def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
-    if not len(known.rows):
-        return np.zeros(0)
-    found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
-    return np.asarray(np.clip(found.noise[0], 0.0, 0.4))
-
-
 def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:
     found = np.zeros((len(thetas), len(known.rows)))
     if len(known.rows):
@@ -220,84 +203,34 @@ def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tupl
     return found
 
 
-def family_weights(
-    physics: Physics, known: Evidence, fitted: Fit, observations: Sequence[Observation]
-) -> dict[str, float]:
-    """How plausible each arrival family is: by the latency it explains, and by how the offered load varied."""
-    if physics.terrain.family is not None:
-        return {physics.terrain.family: 1.0}
-    scores = {}
-    for name in FAMILY_NAMES:
-        if name == "constant":
-            continue
-        scores[name] = _offered_score(physics, observations, name) + (0.7 if name == "poisson" else 0.0)
-        if len(known.rows):
-            found = predicted_channels(physics, known, fitted.theta[None], name)[0, 3:5]
-            off = found - known.values[3:5]
-            noise = _noise(physics, known, fitted.theta[None], name)
-            spread = np.hypot(0.15, noise)
-            scores[name] += float(np.nansum(-0.25 * np.minimum((off / spread) ** 2, 16.0) - 0.5 * np.log(spread)))
-    total = logsumexp(list(scores.values()))
-    return {name: float(np.exp(score - total)) for name, score in scores.items()}
-
-
-def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
-    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
-    served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
-    score = 0.0
-    for seen in served:
-        off = np.log(seen.offered_rps / physics.terrain.offered_rps[seen.row])
-        spread = np.hypot(offered_spread(family) * np.sqrt(FULL_TEST / seen.requests), 0.002)
-        score += -0.5 * min((off / spread) ** 2, 12.0) - float(np.log(spread))
-    return score
-
-
-@cache
-def offered_spread(family: str) -> float:
-    """Standard deviation of the log of the rate seen over 20,000 arrivals."""
-    chosen = next(one for one in FAMILIES if one.name == family)
-    ends = [arrivals(chosen, FULL_TEST, seed)[-1] / FULL_TEST for seed in range(16)]
-    return float(np.std(np.log(ends)))
-
-
-def _allot(weights: dict[str, float], count: int) -> tuple[str, ...]:
-    """Families for the draws, in proportion; the first draw gets the most plausible one."""
-    names = sorted(weights, key=lambda name: -weights[name])
-    edges = np.cumsum([weights[name] for name in names])
-    spots = (np.arange(count) + 0.5) / count * edges[-1]
-    shuffled = spots[np.argsort(np.arange(count) * 7 % count, kind="stable")]
-    shuffled[0] = 0.0
-    return tuple(names[min(int(np.searchsorted(edges, spot)), len(names) - 1)] for spot in shuffled)
-
-
 def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
     setting = Setting(np.full(first.shape[1], RESIDUAL_LENGTH), scale, 0.0)
     return matern(first, second, setting)
 
 
-def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance.
+def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> Leftover:
+    """The spreads by marginal likelihood with a prior for small ones, and the inverse of the tests' covariance.
 
     A second pass trusts outliers less: a hiccup of one deployment says little about its neighbours.
     """
     if not len(rows):
-        return 0.15, np.zeros((0, 0))
-    _scale, inverse = _scaled_fit(points, rows, left, noise)
-    own = inverse @ left / np.diag(inverse)  # leave-one-out residuals
+        return Leftover(0.15, OWN_SPREADS[0], np.zeros((0, 0)))
+    inverse = _scaled_fit(points, rows, left, noise).inverse
+    alone = inverse @ left / np.diag(inverse)  # leave-one-out residuals
     spread = 1.0 / np.sqrt(np.diag(inverse))
-    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(own) / spread / 1.5)))
+    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(alone) / spread / 1.5)))
 
 
-def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
-    best = (-np.inf, RESIDUAL_SCALES[0], own)
-    for scale in RESIDUAL_SCALES:
-        factor = np.asarray(cholesky(_residual_kernel(points, points, scale) + own, lower=True))
+def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> Leftover:
+    same, unit = rows[:, None] == rows, _residual_kernel(points, points, 1.0)
+    best, chosen = -np.inf, (RESIDUAL_SCALES[0], OWN_SPREADS[0], np.eye(len(rows)))
+    for shared, own in product(RESIDUAL_SCALES, OWN_SPREADS):
+        factor = np.asarray(cholesky(shared**2 * unit + own**2 * same + np.diag(noise**2), lower=True))
         value = -0.5 * float(left @ cho_solve((factor, True), left)) - float(np.sum(np.log(np.diag(factor))))
-        value -= 0.5 * (np.log(scale / 0.15) / 0.7) ** 2
-        if value > best[0]:
-            best = (value, scale, factor)
-    return best[1], np.asarray(cho_solve((best[2], True), np.eye(len(rows))))
+        value -= 0.5 * (np.log(shared / 0.15) / 0.7) ** 2 + 0.5 * (np.log(own / OWN_SPREADS[0]) / 1.0) ** 2
+        if value > best:
+            best, chosen = value, (shared, own, factor)
+    return Leftover(chosen[0], chosen[1], np.asarray(cho_solve((chosen[2], True), np.eye(len(rows)))))
 
 
 def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:

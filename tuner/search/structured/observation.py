@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 Outcome = Literal["served", "out_of_memory", "unschedulable", "infeasible", "failed"]
 
@@ -58,12 +59,22 @@ class KnobColumn:
     labels: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class QueueTables:
+    """The two stages under one kind of arrivals: logs of times in units of the mean gap between arrivals."""
+
+    batch: Floats
+    core: Floats
+    spread: Floats
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terrain:
     """Every candidate: its exact cost, the load one replica gets, and what the physics knows of its knobs.
 
     `strangers` are the knobs whose meaning the physics does not know. `accelerator` indexes `accelerators`; without
-    any, the server computes on its cores. `limit_ms` bounds the `percentile` of latency.
+    any, the server computes on its cores. `limit_ms` bounds the `percentile` of latency. `family` names the arrivals,
+    None where they are unknown; `queues` is what arrivals of no family do.
     """
 
     knobs: tuple[KnobColumn, ...]
@@ -80,6 +91,7 @@ class Terrain:
     limit_ms: float
     percentile: str = "p99"
     family: str | None = None
+    queues: QueueTables | None = None
     weights_gib: float | None = None
     seed: int = 0
 

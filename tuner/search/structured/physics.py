@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.search.structured.observation import Floats, Ints, KnobColumn, Terrain
+from tuner.search.structured.observation import Floats, Ints, KnobColumn, QueueTables, Terrain
 from tuner.search.structured.queue_simulation import STATISTICS
 from tuner.search.structured.queue_tables import (
     MEAN,
     MEDIAN,
-    QueueTables,
     batch_coordinates,
     core_coordinates,
     read,
@@ -142,7 +141,7 @@ class Physics:
 
         fixed, slope = _line(kernel, overhead / sites.instances, gap_ms=gap_ms, cap=sites.batch)
         full_ms = fixed + slope * sites.batch
-        found = tables(family)
+        found = self.terrain.queues or tables(family)
         batch = batch_coordinates(
             cap=sites.batch,
             delay=sites.delay_ms / gap_ms / sites.batch,

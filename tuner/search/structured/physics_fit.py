@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.search.structured.observation import Floats, Ints, Observation
+from tuner.search.structured.observation import Bools, Floats, Ints, Observation
 from tuner.search.structured.physics import Physics, Predicted, Sites
 
+CAPACITY = 5
 CHANNELS = ("core", "service", "kernel", "median", "tail", "capacity")
 SPREAD = np.array([0.05, 0.04, 0.15, 0.10, 0.12, 0.05])
 ITERATIONS = 10
@@ -17,11 +18,16 @@ STEP = 1e-3
 DRAW_STEPS = 6
 MOST_OBSERVATIONS = 150
 SATURATED = 0.97
+FULL_TEST = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Served observations as a matrix: channels x observations, NaN where nobody measured."""
+    """Served observations as a matrix: channels x observations, NaN where nobody measured.
+
+    Where a server was given up on (`collapsed`), what it finished is less than what it could: its capacity lies between
+    that and `ceiling`, the log of the offered load.
+    """
 
     rows: Ints
     sites: Sites
@@ -29,6 +35,8 @@ class Evidence:
     sizes: Floats
     values: Floats
     saturated: Floats
+    collapsed: Bools
+    ceiling: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +44,15 @@ class Fit:
     """The most plausible parameters, the curvature around them, and how well each channel was met.
 
     `slope` holds d(residual)/d(parameter), residuals in units of `scale`; `precision` the curvature of the loss.
+    `loss` is in units of `believed`, the spreads thought beforehand; `scale` are those found, `off` the residuals.
     """
 
     theta: Floats
     precision: Floats
     slope: Floats
     scale: Floats
-    spread: Floats
+    believed: Floats
+    off: Floats
     loss: float
 
 
@@ -59,11 +69,12 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
     service = _numbers([seen.service_ms for seen in served])
     saturated = through < SATURATED * offered
     channels = np.full((len(CHANNELS), len(served)), np.nan)
-    channels[0] = np.where(busy > 0.01 * cores, 1000.0 * busy / through, np.nan)
+    latency = np.array([seen.latency_ms for seen in served])
+    collapsed = saturated & ~np.isfinite(latency)
+    channels[0] = np.where((busy > 0.01 * cores) & ~collapsed, 1000.0 * busy / through, np.nan)
     channels[1] = np.where(np.isfinite(sizes), service, np.nan)
     channels[2] = np.where(np.isfinite(sizes), _numbers([seen.kernel_ms for seen in served]), np.nan)
     channels[3] = np.where(saturated, np.nan, _numbers([seen.median_ms for seen in served]))
-    latency = np.array([seen.latency_ms for seen in served])
     channels[4] = np.where(saturated | ~np.isfinite(latency), np.nan, latency)
     channels[5] = np.where(saturated, through, np.nan)
     return Evidence(
@@ -73,6 +84,8 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
         sizes=np.where(np.isfinite(sizes), sizes, batch),
         values=np.log(np.maximum(channels, 1e-9)),
         saturated=saturated.astype(float),
+        collapsed=collapsed,
+        ceiling=np.log(offered),
     )
 
 
@@ -107,13 +120,15 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
     theta = prior.mean.copy() if start is None else start.copy()
     if len(known.rows) == 0:
         none = np.zeros((len(theta), 0))
-        return Fit(theta, prior.precision, none, np.zeros((len(CHANNELS), 0)), SPREAD, 0.0)
+        return Fit(
+            theta, prior.precision, none, np.zeros((len(CHANNELS), 0)), np.zeros((len(CHANNELS), 0)), none[0], 0.0
+        )
     scale = _scale(known, SPREAD, noise)
     best = _linearised(physics, known, theta, family=family, scale=scale)
     damping = 1e-2
     for _ in range(ITERATIONS):
         stiff = best.precision + damping * np.diag(np.diag(best.precision))
-        step = np.clip(np.linalg.solve(stiff, _gradient(physics, known, best, family)), -1.5, 1.5)
+        step = np.clip(np.linalg.solve(stiff, _gradient(physics, best)), -1.5, 1.5)
         tried = _linearised(physics, known, best.theta - step, family=family, scale=scale)
         if tried.loss >= best.loss:
             damping *= 10.0
@@ -122,10 +137,10 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
         best, damping = tried, damping * 0.2
         if settled:
             break
-    found = predicted_channels(physics, known, best.theta[None], family)[0]
-    misfit = np.maximum(_misfit(found - known.values), SPREAD)
+    off = (best.off * best.scale.ravel()).reshape(known.values.shape)
+    misfit = np.maximum(_misfit(np.where(np.isfinite(known.values), off, np.nan)), SPREAD)
     wide = _linearised(physics, known, best.theta, family=family, scale=_scale(known, misfit, noise))
-    return Fit(wide.theta, wide.precision, wide.slope, wide.scale, misfit, best.loss)
+    return Fit(wide.theta, wide.precision, wide.slope, wide.scale, scale, wide.off, best.loss)
 
 
 def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
@@ -134,27 +149,43 @@ def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
     return scale
 
 
+def _off(known: Evidence, found: Floats) -> Floats:
+    """Predicted minus measured, 0 where nobody measured; of a collapsed server, what its bounds leave."""
+    off = np.where(np.isfinite(known.values), found - np.nan_to_num(known.values), 0.0)
+    if known.collapsed.any():
+        capacity = off[..., CAPACITY, :]
+        room = known.ceiling - np.nan_to_num(known.values[CAPACITY])
+        excess = np.where(capacity > 0.0, np.maximum(capacity - room, 0.0), capacity)
+        off[..., CAPACITY, :] = np.where(known.collapsed, excess, capacity)
+    return np.asarray(off)
+
+
+def _exact(known: Evidence) -> Bools:
+    """What was measured, and not only bounded."""
+    exact = np.isfinite(known.values)
+    exact[CAPACITY] &= ~known.collapsed
+    return exact
+
+
 def _residuals(known: Evidence, found: Floats, scale: Floats) -> Floats:
-    return np.asarray(np.where(np.isfinite(known.values), (found - np.nan_to_num(known.values)) / scale, 0.0))
+    return np.asarray(_off(known, found) / scale)
 
 
 def _linearised(physics: Physics, known: Evidence, theta: Floats, *, family: str, scale: Floats) -> Fit:
     steps = np.vstack([theta, theta + STEP * np.eye(len(theta))])
     found = predicted_channels(physics, known, steps, family)
     off = _residuals(known, found[0], scale)
-    slope = np.where(np.isfinite(known.values), (found[1:] - found[0]) / STEP / scale, 0.0).reshape(len(theta), -1)
+    slope = ((_residuals(known, found[1:], scale) - off) / STEP).reshape(len(theta), -1)
     weight = 1.0 / np.maximum(1.0, np.abs(off).ravel() / 2.0)
     away = theta - physics.prior.mean
     loss = float(np.sum(_huber(off)) + 0.5 * away @ physics.prior.precision @ away)
     precision = (slope * weight) @ slope.T + physics.prior.precision
-    return Fit(theta, precision, slope, scale, SPREAD, loss)
+    return Fit(theta, precision, slope, scale, scale, off.ravel(), loss)
 
 
-def _gradient(physics: Physics, known: Evidence, at: Fit, family: str) -> Floats:
-    found = predicted_channels(physics, known, at.theta[None], family)[0]
-    off = _residuals(known, found, at.scale).ravel()
-    weight = 1.0 / np.maximum(1.0, np.abs(off) / 2.0)
-    return np.asarray(at.slope @ (weight * off) + physics.prior.precision @ (at.theta - physics.prior.mean))
+def _gradient(physics: Physics, at: Fit) -> Floats:
+    weight = 1.0 / np.maximum(1.0, np.abs(at.off) / 2.0)
+    return np.asarray(at.slope @ (weight * at.off) + physics.prior.precision @ (at.theta - physics.prior.mean))
 
 
 def _huber(off: Floats) -> Floats:
@@ -183,6 +214,7 @@ def draws(physics: Physics, known: Evidence, fitted: Fit, *, family: str, count:
     root = np.linalg.inv(np.linalg.cholesky(physics.prior.precision)).T
     centre = physics.prior.mean + source.standard_normal((count, width)) @ root.T
     shift = source.standard_normal((count, *known.values.shape)) if len(known.rows) else np.zeros((count, 0))
+    shift = np.where(_exact(known), shift, 0.0) if len(known.rows) else shift
     pull = (centre - physics.prior.mean) @ physics.prior.precision
     if not len(known.rows):
         return np.vstack([fitted.theta, centre])
@@ -191,7 +223,7 @@ def draws(physics: Physics, known: Evidence, fitted: Fit, *, family: str, count:
 
     def off(at: Floats) -> Floats:
         found = predicted_channels(physics, known, at, family)
-        return _residuals(known, found, fitted.scale) - np.where(np.isfinite(known.values), shift, 0.0)
+        return _residuals(known, found, fitted.scale) - shift
 
     def loss(at: Floats, left: Floats) -> Floats:
         away = at - centre

@@ -19,12 +19,19 @@ WORK_SPREAD = 0.3
 
 
 def batch_table(family: ArrivalFamily, *, requests: int, seed: int, caps: Floats = CAPS) -> Floats:
-    """Log statistics over caps x delays (in multiples of the time to fill a batch) x fixed shares x loads."""
+    """`batch_statistics` of a family's arrivals."""
+    return batch_statistics(arrivals(family, requests, seed), caps=caps)
+
+
+def batch_statistics(times: Floats, *, caps: Floats = CAPS) -> Floats:
+    """Log statistics over caps x delays (in multiples of the time to fill a batch) x fixed shares x loads.
+
+    `times` ascend with mean gap 1.
+    """
     cap, delay, share, load = np.meshgrid(caps, DELAYS, FIXED_SHARES, LOADS, indexing="ij")
     shape = cap.shape
     cap, delay, share, load = (axis.ravel() for axis in (cap, delay, share, load))
     fixed, slope = load * share * cap, load * (1.0 - share)
-    times = arrivals(family, requests, seed)
     parts = [  # one cap at a time: the waits of all settings at once would fill the memory
         batch_stage(times, cap=cap[k], fixed=fixed[k], slope=slope[k], delay=(delay * cap)[k])
         for k in np.array_split(np.arange(cap.size), len(caps))
@@ -33,10 +40,14 @@ def batch_table(family: ArrivalFamily, *, requests: int, seed: int, caps: Floats
 
 
 def core_table(family: ArrivalFamily, *, requests: int, seed: int) -> Floats:
-    """Log statistics over cores x loads, in units of the mean gap between arrivals."""
-    times = arrivals(family, requests, seed)
+    """`core_statistics` of a family's arrivals."""
+    return core_statistics(arrivals(family, requests, seed), seed=seed + 1)
+
+
+def core_statistics(times: Floats, *, seed: int) -> Floats:
+    """Log statistics over cores x loads, in units of the mean gap between arrivals; `seed` draws the work."""
     sigma = np.sqrt(np.log1p(WORK_SPREAD**2))
-    spread = np.random.default_rng(seed + 1).lognormal(-0.5 * sigma**2, sigma, requests)
+    spread = np.random.default_rng(seed).lognormal(-0.5 * sigma**2, sigma, len(times))
     rows = [core_stage(times, cores=int(n), service=LOADS * n, spread=spread) for n in CORES]
     return np.log(np.maximum(np.array(rows), 1e-6))
 

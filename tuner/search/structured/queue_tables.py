@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from tuner.search.structured.observation import Floats
+from tuner.search.structured.observation import Floats, QueueTables
 from tuner.search.structured.queue_simulation import FAMILIES, STATISTICS
 from tuner.search.structured.queue_table_build import CAPS, CORES, DELAYS, FIXED_SHARES, LOADS
 
 TABLE_PATH = Path(__file__).with_name("queue_tables.npz")
 MEAN = STATISTICS.index("mean")
 MEDIAN = STATISTICS.index("p50")
-
-
-@dataclass(frozen=True, slots=True)
-class QueueTables:
-    """The two stages under one arrival family: logs of times in units of the mean gap between arrivals."""
-
-    batch: Floats
-    core: Floats
-    spread: Floats
 
 
 @cache

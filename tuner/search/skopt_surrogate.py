@@ -1,4 +1,4 @@
-"""The door to scikit-optimize: a Gaussian process on the penalised objective, and its expected improvement."""
+"""The door to scikit-optimize: a surrogate of the penalised objective, and its expected improvement."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from skopt.acquisition import gaussian_ei
 from skopt.space import Categorical, Integer, Space
@@ -21,17 +22,23 @@ from tuner.search.untried import all_tried, draw_untried, taken_indices, untried
 STARTUP_TRIALS = 10
 # Expected improvement is compared over so many untried points: all of a small space, a sample of a large one.
 POINTS = 1000
+# What differs from scikit-optimize's own defaults: they are for hundreds of points, or for many cores.
+SETTINGS: dict[str, dict[str, int]] = {"GP": {"n_restarts_optimizer": 1}, "ET": {"n_estimators": 100, "n_jobs": 1}}
+
+
+Surrogate = Literal["GP", "ET"]
 
 
 @dataclass(frozen=True, slots=True)
-class SkoptGp:
-    """scikit-optimize's Gaussian process, fitted anew to the history for each suggestion.
+class SkoptSurrogate:
+    """scikit-optimize's Gaussian process (GP) or extra trees (ET), fitted anew to the history for each suggestion.
 
     Cost and misses become one number (`scoring.penalised`); what is pending counts as average, so that its
     neighbourhood is no more uncertain. The first trials are uniform draws.
     """
 
     problem: SearchProblem
+    surrogate: Surrogate = "GP"
 
     def suggest(self, history: Sequence[Trial], pending: Sequence[Configuration] = ()) -> Proposal | Exhausted:
         space = self.problem.space
@@ -46,7 +53,8 @@ class SkoptGp:
             average = sum(told.values()) / len(told)
             believed = {**{c: average for c in pending if c in space}, **told}
             points = _points(space, taken, source)
-            configuration = points[_most_promising(space, believed, points, source.randrange(2**32))]
+            chosen = _most_promising(space, believed, points, surrogate=self.surrogate, seed=source.randrange(2**32))
+            configuration = points[chosen]
         return Proposal(configuration=configuration, replica_counts=self.problem.replica_counts)
 
 
@@ -58,22 +66,27 @@ def _points(space: SearchSpace, taken: Sequence[int], source: random.Random) -> 
 
 
 def _most_promising(
-    space: SearchSpace, told: dict[Configuration, float], points: Sequence[Configuration], seed: int
+    space: SearchSpace,
+    told: dict[Configuration, float],
+    points: Sequence[Configuration],
+    *,
+    surrogate: Surrogate,
+    seed: int,
 ) -> int:
-    """The position of the point with the greatest expected improvement, under a process fitted to what was told."""
+    """The position of the point with the greatest expected improvement, under a surrogate of what was told."""
     knobs = [knob for knob in space.knobs if len(knob.values) > 1]
     box = Space(normalize_dimensions([_dimension(knob) for knob in knobs]))
 
     def located(configurations: Sequence[Configuration]) -> object:
         return box.transform([[knob.values.index(c[knob.name]) for knob in knobs] for c in configurations])
 
-    process = cook_estimator("GP", space=box.dimensions, random_state=seed, n_restarts_optimizer=1)
+    model = cook_estimator(surrogate, space=box.dimensions, random_state=seed, **SETTINGS[surrogate])
     # One thread: the same answer on every machine, and several times faster for matrices this small.
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # scikit-learn warns where a length scale ends at its bound: a knob that does not matter, no fault.
         warnings.simplefilter("ignore")
-        process.fit(located(list(told)), list(told.values()))
-        return int(gaussian_ei(located(points), process, y_opt=min(told.values())).argmax())
+        model.fit(located(list(told)), list(told.values()))
+        return int(gaussian_ei(located(points), model, y_opt=min(told.values())).argmax())
 
 
 def _dimension(knob: Knob) -> Integer | Categorical:
