@@ -31,6 +31,8 @@ ACCEPT = 0.90
 PROVEN = 0.97
 WORTHWHILE = 0.012
 PATIENCE = 15.0
+# Where whoever asks proves the winner, the tests that this would have taken are left for other candidates.
+LONG_PATIENCE = 25.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
 SHORTLIST = 400
@@ -200,7 +202,8 @@ class StructuredSearch:
         if len(rows):
             worth = chance * self._saving(rows, chance, chosen) * self._fresh(rows) * self._unlike(rows, pending)
             pick = int(np.argmax(worth))
-            if chosen is None or worth[pick] >= self._least_worth() or self._chance_left(chosen) >= self._least_worth():
+            least = self._least_worth(PATIENCE if retests else LONG_PATIENCE)
+            if chosen is None or worth[pick] >= least or self._chance_left(chosen) >= least:
                 wild = self._wild(chosen, blocked)
                 if wild is not None:
                     return Step(wild, float(self.feasible(np.array([wild]))[0]), "the models are at a loss")
@@ -262,9 +265,9 @@ class StructuredSearch:
         """How little the physics has to say: 0 where it predicts what tests show, 1 where it never does."""
         return 1.0 - float(self.opinion().weights[0])
 
-    def _least_worth(self) -> float:
+    def _least_worth(self, patience: float) -> float:
         """What a test must promise: more and more, and more slowly where the models are to be doubted."""
-        patience = PATIENCE / max(1.0 - self._doubt(), LEAST_TRUST)
+        patience /= max(1.0 - self._doubt(), LEAST_TRUST)
         return float(WORTHWHILE * (len(self.observations) / patience) ** 3)
 
     def _chance_left(self, chosen: Choice) -> float:
