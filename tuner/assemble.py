@@ -16,6 +16,7 @@ from typing import Protocol
 from reports.study_report import Provenance
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
 from tuner.domain.recommendation import Conclusion
@@ -23,27 +24,14 @@ from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
-from tuner.search.problem import SearchProblem
+from tuner.search.problem import search_problem
 from tuner.study import Bench
 
 Watch = Callable[[Event], None]
 
 
-def make_optimizer(spec: StudySpec) -> Optimizer:
-    return OPTIMIZERS[spec.search.optimizer](search_problem(spec))
-
-
-def search_problem(spec: StudySpec) -> SearchProblem:
-    """What the study asks, as an optimizer needs it."""
-    return SearchProblem(
-        space=spec.space,
-        pricing=spec.pricing,
-        slos=spec.slos,
-        required_rps=spec.required_rps,
-        max_replicas=spec.max_replicas,
-        seed=spec.search.seed,
-        load=spec.load_profile(replicas=1, window_s=spec.load.window_s, seed=spec.search.seed),
-    )
+def make_optimizer(spec: StudySpec, warm: WarmStart = NOTHING_EARLIER) -> Optimizer:
+    return OPTIMIZERS[spec.search.optimizer](search_problem(spec, warm.studies))
 
 
 @contextmanager

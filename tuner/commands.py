@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
 from tuner.domain.agenda import Finish, contenders, estimate, next_step, proof_s
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import BudgetRefused, UsageError
 from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
@@ -49,7 +50,7 @@ def refuse_missing_storage(storage_url: str) -> None:
 def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
     from tuner.assemble import make_optimizer, open_bench
-    from tuner.history import open_history
+    from tuner.history import begin_warm, open_history
     from tuner.lease import coordinating
     from tuner.study import run_study
 
@@ -59,10 +60,23 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     progress = Progress(spec, console, verbose=verbose)
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
+        warm = begin_warm(storage_url, spec) if spec.search.optimizer == "structured" else NOTHING_EARLIER
+        for line in warm_start_lines(warm):
+            console.print(Text(line), soft_wrap=True)
         progress.resume(history.trials())
         with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
-            conclusion = run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
+            optimizer = make_optimizer(spec, warm)
+            conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
     return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
+
+
+def warm_start_lines(warm: WarmStart) -> list[str]:
+    """Which earlier studies a study learns from, one a line."""
+    return [
+        f"learns from study {study.spec.name}: {len(study.trials)} trials of "
+        f"{'the same model' if study.same_model else f'another model, {study.spec.model.name}'}"
+        for study in warm.studies
+    ]
 
 
 def refuse_small_budget(spec: StudySpec) -> None:

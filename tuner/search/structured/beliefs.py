@@ -73,7 +73,7 @@ def pooled(terrain: Terrain, observations: Sequence[Observation], noise: Floats 
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
     base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
     rows = np.array([seen.row for seen in served], dtype=np.int64)
-    expected = np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0)
+    expected = np.hypot(np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0), [seen.doubt for seen in served])
     return Tested(rows, values, expected * _surprise(rows, values, expected))
 
 
@@ -243,7 +243,7 @@ def family_weights(
 
 def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
     """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
-    served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
+    served = [seen for seen in observations if seen.outcome == "served" and seen.requests and not seen.doubt]
     score = 0.0
     for seen in served:
         off = np.log(seen.offered_rps / physics.terrain.offered_rps[seen.row])

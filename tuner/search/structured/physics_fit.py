@@ -29,6 +29,7 @@ class Evidence:
     sizes: Floats
     values: Floats
     saturated: Floats
+    doubt: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
         sizes=np.where(np.isfinite(sizes), sizes, batch),
         values=np.log(np.maximum(channels, 1e-9)),
         saturated=saturated.astype(float),
+        doubt=np.array([seen.doubt for seen in served]),
     )
 
 
@@ -131,7 +133,7 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
 def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
     scale = np.repeat(spread[:, None], known.values.shape[1], axis=1)
     scale[3:5] = np.hypot(scale[3:5], noise * np.array([[0.5], [1.0]]))
-    return scale
+    return np.asarray(np.hypot(scale, known.doubt))
 
 
 def _residuals(known: Evidence, found: Floats, scale: Floats) -> Floats:
