@@ -11,10 +11,11 @@ to be the same model and is not.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,21 @@ class Study:
     hit: int | None
     trials: int
     false: bool
-    observations: tuple[Observation, ...]
 
 
-def study(scenario: Scenario, earlier: Earlier, *, seed: int, budget: int, judged: bool = True) -> Study:
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One scenario with one change."""
+
+    name: str
+    number: int
+    cold: Study
+    warm: Study
+
+
+def search_it(
+    scenario: Scenario, earlier: Earlier, *, seed: int, budget: int, judged: bool = True
+) -> tuple[Study, tuple[Observation, ...]]:
     costs = [(c, float(k)) for c, k in zip(scenario.configs, scenario.costs, strict=True)]
     search = WarmSearch(terrain_of(scenario.info, costs, seed), earlier)
     limit = scenario.info["p99_limit_ms"]
@@ -109,16 +121,16 @@ def study(scenario: Scenario, earlier: Earlier, *, seed: int, budget: int, judge
             hit = trial if scenario.true_p99(step.row) <= 1.02 * limit else None
     chosen = search.now.recommend()
     false = judged and chosen is not None and scenario.true_p99(chosen.row) > 1.02 * limit
-    return Study(hit=hit, trials=len(seen), false=false, observations=tuple(seen))
+    return Study(hit=hit, trials=len(seen), false=bool(false)), tuple(seen)
 
 
-def told(before: Scenario, found: Study, name: str) -> Earlier:
+def told(before: Scenario, found: tuple[Observation, ...], name: str) -> Earlier:
     """The earlier study as the product would pass it on."""
     if name == "sibling model":
         costs = [(c, float(k)) for c, k in zip(before.configs, before.costs, strict=True)]
-        fitted = estimate(terrain_of(before.info, costs, 0), found.observations, same_model=False)
+        fitted = estimate(terrain_of(before.info, costs, 0), found, same_model=False)
         return Earlier(parameters=() if fitted is None else (fitted,))
-    return Earlier(observations=tuple(replace(one, doubt=DOUBT) for one in found.observations))
+    return Earlier(observations=tuple(replace(one, doubt=DOUBT) for one in found))
 
 
 def solvable(scenario: Scenario) -> bool:
@@ -126,8 +138,8 @@ def solvable(scenario: Scenario) -> bool:
     return bool(np.isfinite(cheapest) and np.mean(scenario.costs < cheapest) >= 0.02)
 
 
-def compare(number: int, name: str) -> tuple[str, int, Study, Study] | None:
-    """(change, scenario, cold, warm); None where the scenario is too large, or has no answer."""
+def compare(number: int, name: str) -> Compared | None:
+    """None where the scenario is too large, or has no answer."""
     scenario_generator.TRUTH_REQUESTS = 20_000
     scenario = make(number)
     if len(scenario.configs) > LARGEST or (name == "misleading" and scenario.kind in SURFACES):
@@ -135,24 +147,24 @@ def compare(number: int, name: str) -> tuple[str, int, Study, Study] | None:
     before = CHANGES[name](scenario, np.random.default_rng([number, 77]))
     if not solvable(scenario):
         return None
-    past = study(before, NO_EARLIER, seed=1, budget=EARLIER_TRIALS, judged=False)
-    cold = study(scenario, NO_EARLIER, seed=2, budget=BUDGET)
-    warm = study(scenario, told(before, past, name), seed=2, budget=BUDGET)
-    return name, number, cold, warm
+    _, past = search_it(before, NO_EARLIER, seed=1, budget=EARLIER_TRIALS, judged=False)
+    cold, _ = search_it(scenario, NO_EARLIER, seed=2, budget=BUDGET)
+    warm, _ = search_it(scenario, told(before, past, name), seed=2, budget=BUDGET)
+    return Compared(name=name, number=number, cold=cold, warm=warm)
 
 
-def table(rows: list[tuple[str, int, Study, Study]]) -> str:
+def table(rows: list[Compared]) -> str:
     lines = [
         f"{'earlier study':<15}{'studies':>8}   {'trials to hit, median':>22}   {'mean':>10}   {'trials made':>12}"
         f"   {'warm better/same/worse':>23}   {'false':>7}",
         f"{'':<23}   {'cold / warm':>22}   {'cold/warm':>10}   {'cold / warm':>12}   {'':>23}   {'cold/warm':>7}",
     ]
     for name in CHANGES:
-        pairs = [(cold, warm) for change, _, cold, warm in rows if change == name]
+        pairs = [(row.cold, row.warm) for row in rows if row.name == name]
         if pairs:
             lines.append(_row(name, pairs))
     never = f"No hit counts as {2 * BUDGET} trials; budget {BUDGET}; the earlier study made {EARLIER_TRIALS} at most."
-    numbers = sorted({number for _, number, _, _ in rows})
+    numbers = sorted({row.number for row in rows})
     return "\n".join([*lines, "", never, f"Scenarios: {', '.join(map(str, numbers))}."]) + "\n"
 
 
@@ -174,25 +186,41 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=4000)
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--rows", type=Path, help="JSON lines of what is done; runs again where they end")
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
-    rows = []
+    numbers = range(options.first, options.first + options.count)
+    rows, judged = stored(options.rows)
     with ProcessPoolExecutor(options.processes, initializer=os.nice, initargs=(10,)) as pool:
-        runs = [
-            pool.submit(compare, number, name)
-            for number in range(options.first, options.first + options.count)
+        runs = {
+            (number, name): pool.submit(compare, number, name)
+            for number in numbers
             for name in CHANGES
-        ]
-        for run in runs:
+            if (number, name) not in judged
+        }
+        for (number, name), run in runs.items():
             found = run.result()
-            if found is not None:
-                rows.append(found)
-                name, number, cold, warm = found
-                print(f"{number} {name:<15} cold {cold.hit}/{cold.trials} warm {warm.hit}/{warm.trials}", flush=True)
+            rows += [found] if found else []
+            line = json.dumps([number, name, asdict(found) if found else None])
+            print(line, flush=True)
+            if options.rows:
+                with options.rows.open("a") as file:
+                    file.write(line + "\n")
     text = table(rows)
     print(text, end="")
     if options.save:
         RESULTS.write_text(text)
+
+
+def stored(path: Path | None) -> tuple[list[Compared], set[tuple[int, str]]]:
+    """What an earlier run of this benchmark wrote."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path and path.is_file() else []
+    rows = [
+        Compared(name=name, number=number, cold=Study(**row["cold"]), warm=Study(**row["warm"]))
+        for number, name, row in lines
+        if row
+    ]
+    return rows, {(number, name) for number, name, _ in lines}
 
 
 if __name__ == "__main__":
