@@ -7,6 +7,7 @@ import re
 from reports.study_report import StudyReport
 
 CHEAPER_SHOWN = 5
+STEPS_SHOWN = 4
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$])")
 REFERENCE = re.compile(r"([@#])")
 INVISIBLE = "\N{ZERO WIDTH SPACE}"
@@ -21,6 +22,7 @@ def summary(report: StudyReport) -> str:
         _latency_line(report),
         _objectives(report),
         _cheaper(report),
+        _one_step(report),
         f"{escaped(report.tally[0].upper() + report.tally[1:])}.",
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -70,6 +72,27 @@ def _objectives(report: StudyReport) -> str:
         f"({row.allowed} allowed, design effect {row.design_effect})"
         for row in report.answer.objectives
     )
+
+
+def _one_step(report: StudyReport) -> str:
+    """The neighbours likeliest to hold, and what a step would do."""
+    why = report.explained
+    if why is None:
+        return ""
+    lines = [
+        f"- {escaped(row.change)} ({row.difference}): {escaped(row.ground)}"
+        + (f", {escaped(row.detail)}" if row.detail else "")
+        + (f", would hold with {escaped(row.holds)}" if row.holds else "")
+        for row in why.neighbours[:STEPS_SHOWN]
+    ]
+    lines += [
+        f"- {escaped(row.change)} ({row.difference}): {escaped(why.indicator)} {row.latency} ms, {row.interval}"
+        for row in [row for row in why.changes if row.interval != "overloaded"][:STEPS_SHOWN]
+    ]
+    knobs = ", ".join(f"{escaped(row.knob)} {row.factor}" for row in why.knobs[:STEPS_SHOWN])
+    if knobs:
+        lines.append(f"- {escaped(why.indicator)} between worst and best value of a knob: {knobs}")
+    return "\n".join([f"One step away ({why.basis}, unless measured):", "", *lines]) if lines else ""
 
 
 def _cheaper(report: StudyReport) -> str:

@@ -9,7 +9,16 @@ from typing import assert_never
 
 from pydantic import BaseModel, ConfigDict
 
+from tuner.answer_explanation import (
+    EarlierDocument,
+    ExplanationDocument,
+    earlier_documents,
+    explanation_document,
+    explanation_lines,
+)
 from tuner.domain.agenda import estimate, tried
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
+from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import (
     Candidate,
     Conclusion,
@@ -96,15 +105,19 @@ class TuneDocument(Document):
     space_size: int
     share_of_space_tested: float
     elapsed_s: float
+    explanation: ExplanationDocument | None
+    warm_start: list[EarlierDocument]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A conclusion with the study it answers."""
+    """A conclusion with the study it answers, the earlier studies it learned from, and why it is the answer."""
 
     spec: StudySpec
     history: tuple[Trial, ...]
     conclusion: Conclusion
+    warm: WarmStart = NOTHING_EARLIER
+    explanation: Explanation | None = None
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +138,8 @@ def tune_document(answer: Answer) -> TuneDocument:
         space_size=len(answer.spec.space),
         share_of_space_tested=len(tried(answer.history)) / len(answer.spec.space),
         elapsed_s=round(estimate(answer.spec, answer.history).elapsed_s, 3),
+        explanation=None if answer.explanation is None else explanation_document(answer.explanation),
+        warm_start=earlier_documents(answer.warm),
     )
 
 
@@ -221,7 +236,23 @@ def answer_text(answer: Answer) -> str:
             lines = [f"{answer.spec.name}: no verdict: {reason}"]
         case _ as unreachable:
             assert_never(unreachable)
-    return "\n".join([*lines, *_cheaper_lines(answer), _search_line(answer)])
+    return "\n".join(
+        [*lines, *_cheaper_lines(answer), *_explanation(answer), *_warm_lines(answer), _search_line(answer)]
+    )
+
+
+def _explanation(answer: Answer) -> list[str]:
+    if answer.explanation is None or not isinstance(answer.conclusion, Proven | Unproven):
+        return []
+    return explanation_lines(answer.explanation, answer.conclusion.evidence.candidate)
+
+
+def _warm_lines(answer: Answer) -> list[str]:
+    return [
+        f"  learned    from study {one.study}: {one.trials} trials"
+        f"{'' if one.same_model else f' of another model, {one.model}'}"
+        for one in earlier_documents(answer.warm)
+    ]
 
 
 def _where(spec: StudySpec) -> str:

@@ -195,9 +195,9 @@ def load(
 @app.command()
 def recommend(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
     """Print a study's answer as it stands; the exit code says what it rests on, as for tune."""
-    from tuner.commands import answer_now, find_study, render
+    from tuner.commands import explained_now, find_study, render
 
-    answer = answer_now(*find_study(study, storage))
+    answer = explained_now(*find_study(study, storage), storage)
     _say(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
@@ -222,9 +222,9 @@ def report(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
-    from tuner.commands import answer_now, find_study, write_report
+    from tuner.commands import explained_now, find_study, write_report
 
-    _say(write_report(answer_now(*find_study(study, storage)), output))
+    _say(write_report(explained_now(*find_study(study, storage), storage), output))
 
 
 @app.command()

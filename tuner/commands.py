@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def refuse_missing_storage(storage_url: str) -> None:
 
 def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
-    from tuner.assemble import make_optimizer, open_bench
+    from tuner.assemble import explain, make_optimizer, open_bench
     from tuner.history import begin_warm, open_history
     from tuner.lease import coordinating
     from tuner.study import run_study
@@ -67,7 +68,9 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
         with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
             optimizer = make_optimizer(spec, warm)
             conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
-    return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
+    done = history.trials()
+    explanation = explain(spec, done, conclusion, warm=warm, optimizer=optimizer)
+    return Answer(spec=spec, history=done, conclusion=conclusion, warm=warm, explanation=explanation)
 
 
 def warm_start_lines(warm: WarmStart) -> list[str]:
@@ -96,6 +99,16 @@ def answer_now(spec: StudySpec, history: Sequence[Trial]) -> Answer:
     return Answer(spec=spec, history=tuple(history), conclusion=conclusion_now(spec, history))
 
 
+def explained_now(spec: StudySpec, history: Sequence[Trial], storage_url: str) -> Answer:
+    """The answer as the history stands, and why it is the answer: a second or two of computing."""
+    from tuner.assemble import explain
+    from tuner.history import read_warm
+
+    answer = answer_now(spec, history)
+    warm = read_warm(storage_url, spec.name) if storage_exists(storage_url) else NOTHING_EARLIER
+    return replace(answer, warm=warm, explanation=explain(spec, history, answer.conclusion, warm=warm))
+
+
 def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
     step = next_step(spec, history)
     if isinstance(step, Finish):
@@ -121,13 +134,18 @@ def refuse_report(path: Path) -> None:
 
 def write_report(answer: Answer, path: Path) -> str:
     """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
-    from tuner.assemble import render_report
+    from tuner.assemble import Told, render_report
 
     refuse_report(path)
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
-    return _write(
-        path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
+    told = Told(
+        spec=answer.spec,
+        history=answer.history,
+        conclusion=answer.conclusion if finished else None,
+        explanation=answer.explanation,
+        warm=answer.warm,
     )
+    return _write(path, render_report(path.suffix, told))
 
 
 def write_template(path: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from tuner.domain.measurement import Measurement
 from tuner.domain.recommendation import miss
 from tuner.domain.slo import PERCENT
-from tuner.domain.space import Configuration, Knob, SearchSpace
+from tuner.domain.space import Configuration, Knob, SearchSpace, shown
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Exhausted, Failed, Infeasible, Measured, Proposal, Trial
 from tuner.gpu_catalogue import gpu_type
@@ -113,7 +113,7 @@ def _column(space: SearchSpace, k: int, most: int) -> KnobColumn:
         name=knob.name,
         positions=positions,
         numbers=_numbers(knob),
-        labels=tuple(str(value) for value in knob.values),
+        labels=tuple(shown(value) for value in knob.values),
     )
 
 
