@@ -10,7 +10,7 @@ import os
 from socket import IPPROTO_TCP, SO_ERROR, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY, AddressFamily, getaddrinfo, socket
 from typing import Final
 
-from load_profiles.http_answer import Answer
+from load_profiles.conversation import Conversation
 from tuner.domain.errors import TransientFailure
 
 RECEIVE_BYTES = 65536
@@ -35,9 +35,9 @@ def resolve(host: str, port: int) -> tuple[AddressFamily, Address]:
 class Connection:
     """One socket, and the request (by its index in the schedule) it is busy with; IDLE between requests."""
 
-    __slots__ = ("_rest", "_socket", "answer", "connecting", "descriptor", "index")
+    __slots__ = ("_rest", "_socket", "connecting", "conversation", "descriptor", "index")
 
-    def __init__(self, family: AddressFamily, address: Address) -> None:
+    def __init__(self, family: AddressFamily, address: Address, conversation: Conversation) -> None:
         """Begin to connect. Raises OSError if the machine has no descriptor or port left, or refuses at once."""
         self._socket = socket(family, SOCK_STREAM)
         self._socket.setblocking(False)
@@ -47,7 +47,7 @@ class Connection:
             self._socket.close()
             raise OSError(status, os.strerror(status))
         self.descriptor = self._socket.fileno()
-        self.answer = Answer()
+        self.conversation = conversation
         self.connecting = True
         self.index = IDLE
         self._rest: memoryview | bytes = b""
@@ -55,8 +55,7 @@ class Connection:
     def request(self, index: int, message: bytes) -> bool:
         """Send a whole request; False if some of it, kept by the connection, has to wait. Raises ConnectionBroken."""
         self.index = index
-        self.answer.begin()
-        self._rest = message
+        self._rest = self.conversation.begin(message)
         return False if self.connecting else self.flush()
 
     def flush(self) -> bool:
@@ -81,18 +80,29 @@ class Connection:
             raise ConnectionBroken(f"cannot connect: {os.strerror(status)}")
         self.connecting = False
 
-    def receive(self) -> bytes:
-        """What has come in; empty if nothing has. Raises ConnectionBroken if the server closed or reset."""
+    def receive(self) -> str | None:
+        """Take what has come in: None until the answer is complete, then why it does not count; empty if it does.
+
+        Raises ConnectionBroken if the server closed or reset, BrokenAnswer.
+        """
         try:
             data = self._socket.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return b""
+            return None
         except OSError as error:
             verb = "cannot connect" if self.connecting else "receiving failed"
             raise ConnectionBroken(f"{verb}: {error.strerror}") from error
         if not data:
             raise ConnectionBroken("the server closed the connection before its answer was complete")
-        return data
+        return self.conversation.feed(data)
+
+    def owes(self) -> bool:
+        """Whether what came in asks for something to be sent, which `flush` does."""
+        owed = self.conversation.owed()
+        if not owed:
+            return False
+        self._rest = b"".join((self._rest, owed))
+        return True
 
     def close(self) -> None:
         self._socket.close()

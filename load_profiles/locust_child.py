@@ -79,7 +79,7 @@ def _carry_out(plan: LoadPlan, run: LocustRun) -> None:
 
 
 def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
-    from load_profiles.protocols import messages, refusal
+    from load_profiles.protocols import conversations, messages
 
     address, payload = urlsplit(plan.endpoint), plan.profile.payload
     different = messages(plan)
@@ -93,7 +93,7 @@ def _open_loop(plan: LoadPlan, recording: Recording, watch: _Watch) -> OpenLoop:
         address=resolve(address.hostname or "", address.port or 80),
         messages=mix,
         recording=recording,
-        refusal=refusal(plan),
+        converse=conversations(plan),
         timeout_s=plan.profile.timeout_s,
         max_connections=_allow_descriptors(),
         lifeline=STDIN,

@@ -45,7 +45,7 @@ def ignore_progress(_progress: LoadProgress) -> None:
 
 
 class LocustLoadGenerator:
-    """`LoadGenerator` over HTTP (KServe v2, binary tensors), open loop.
+    """`LoadGenerator` over HTTP and gRPC (KServe v2 with binary tensors, and others), open loop.
 
     Used in a `with` block it keeps one child ahead: that loads its libraries (over a second) while the next server
     comes up, and not while a server waits for its load.
@@ -128,9 +128,9 @@ def _carried_out(profile: LoadProfile, intended_s: tuple[float, ...], requests: 
 def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
     if profile.payload.kind != "files":
         sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
-    address = urlsplit(deployment.endpoint)
-    if address.scheme != "http" or not address.hostname:
-        raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint="an endpoint is http://HOST:PORT")
+    address, scheme = urlsplit(deployment.endpoint), "grpc" if deployment.protocol == "kserve_grpc" else "http"
+    if address.scheme != scheme or not address.hostname:
+        raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint=f"an endpoint is {scheme}://HOST:PORT")
 
 
 def _until_s(profile: LoadProfile) -> float:

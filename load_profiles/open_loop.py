@@ -16,7 +16,7 @@ from socket import AddressFamily
 from time import monotonic, process_time
 
 from load_profiles.connections import IDLE, Address, Connection, ConnectionBroken
-from load_profiles.http_answer import Answer, BrokenAnswer
+from load_profiles.conversation import BrokenAnswer, Conversation
 from load_profiles.recording import Recording
 
 LEAD_S = 0.02
@@ -50,14 +50,15 @@ class OpenLoop:
         address: tuple[AddressFamily, Address],
         messages: Sequence[bytes],
         recording: Recording,
-        refusal: Callable[[Answer], str],
+        converse: Callable[[], Conversation],
         timeout_s: float,
         max_connections: int,
         lifeline: int,
         spare_time: Callable[[], None],
         start_at_s: float | None = None,
     ) -> None:
-        """`spare_time` is called when nothing is due for a while, and must be quick.
+        """`converse` begins the conversation of a new connection. `spare_time` is called when nothing is due for a
+        while, and must be quick.
 
         `start_at_s` is the monotonic time from which the schedule counts, at once by default. `lifeline` is a
         descriptor that is closed when nobody waits for the result any more, and holds a line when it is known: then
@@ -66,7 +67,7 @@ class OpenLoop:
         self._family, self._address = address
         self._messages = messages
         self._recording = recording
-        self._refusal = refusal
+        self._converse = converse
         self._timeout_s = timeout_s
         self._max_connections = max_connections
         self._lifeline = lifeline
@@ -151,7 +152,7 @@ class OpenLoop:
             self._recording.fail(index, now_s, f"all {self._max_connections} connections wait for an answer")
             return None
         try:
-            connection = Connection(self._family, self._address)
+            connection = Connection(self._family, self._address, self._converse())
         except OSError as error:
             if error.errno not in OWN_FAULTS:
                 self._recording.send(index, now_s)
@@ -179,20 +180,20 @@ class OpenLoop:
             self._drop(connection, str(broken))
 
     def _receive(self, connection: Connection) -> None:
-        data = connection.receive()
+        refusal = connection.receive()
         now_s = self._now_s()
-        answer = connection.answer
-        if not data or not answer.feed(data):
+        if connection.owes() and not connection.flush():
+            self._epoll.modify(connection.descriptor, WATCHED | EPOLLOUT)
+        if refusal is None:
             return
         index = connection.index
-        refusal = self._refusal(answer)
         if refusal:
             self._recording.fail(index, now_s, refusal)
         else:
             self._recording.succeed(index, now_s)
         del self._busy[index]
         connection.index = IDLE
-        if answer.keep_alive:
+        if connection.conversation.keep_alive:
             self._idle.append(connection)
         else:
             self._close(connection)

@@ -35,6 +35,7 @@ DOUBT_TEXT: dict[Doubt, str] = {
     Doubt.GENERATOR_CPU: "the load generator was short of CPU",
     Doubt.NOT_SENT: "requests were never sent",
     Doubt.WORKER_LOST: "a load worker was lost",
+    Doubt.START_SKEW: "the load workers did not begin together",
     Doubt.SERVER_RESTARTED: "the server restarted",
     Doubt.FEW_REQUESTS: "few requests for this percentile",
     Doubt.DRIFT: "latency was still growing",

@@ -5,31 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-from runners.cgroup_plan import (
-    CgroupPlan,
-    Hierarchies,
-    Limits,
-    cpu_seconds,
-    flat_keyed,
-    parse_hierarchies,
-    v1_plan,
-    v2_plan,
-)
+from runners.cgroup_plan import CgroupPlan, Hierarchies, Limits, parse_hierarchies, v1_plan, v2_plan
+from runners.cgroup_reading import V1_FILES, V2_FILES, CgroupReading, v1_reading, v2_reading
 from tuner.domain.errors import TransientFailure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CgroupReading:
-    """Counters of a group since it was made; None where the kernel does not keep them."""
-
-    cpu_s: float | None
-    periods: int | None
-    throttled_periods: int | None
-    memory_peak_bytes: int | None
-    oom_kills: int | None
 
 
 def plan_cgroups(name: str, limits: Limits) -> CgroupPlan | None:
@@ -96,19 +76,12 @@ def member_pids(folders: Iterable[Path]) -> frozenset[int]:
 
 
 def read_cgroups(plan: CgroupPlan) -> CgroupReading:
-    """The groups' counters now. Raises TransientFailure where the groups are gone."""
+    """The groups' counters and limits now. Raises TransientFailure where the groups are gone."""
+    reading = v1_reading if plan.version == "cgroup-v1" else v2_reading
+    names = V1_FILES if plan.version == "cgroup-v1" else V2_FILES
     try:
-        stat = flat_keyed(plan.cpu_stat.read_text("ascii")) if plan.cpu_stat else {}
-        return CgroupReading(
-            cpu_s=cpu_seconds(plan.cpu_usage[0].read_text("ascii"), plan.cpu_usage[1]) if plan.cpu_usage else None,
-            periods=stat.get("nr_periods"),
-            throttled_periods=stat.get("nr_throttled"),
-            memory_peak_bytes=_number(plan.memory_peak),
-            oom_kills=flat_keyed(plan.oom_events.read_text("ascii")).get("oom_kill") if plan.oom_events else None,
-        )
-    except OSError as error:
+        # A file that this kernel does not have is no error, a group that is gone is one.
+        found = {path.name: path for folder in plan.folders for path in folder.iterdir() if path.name in names}
+        return reading({name: path.read_text("ascii") for name, path in found.items()})
+    except (OSError, ValueError) as error:
         raise TransientFailure(f"could not read the server's control groups: {error}") from error
-
-
-def _number(path: Path | None) -> int | None:
-    return int(path.read_text("ascii")) if path and path.exists() else None

@@ -1,4 +1,4 @@
-"""Which control groups hold a server to its limits, as values: folders to make, texts to write, files to read. Pure.
+"""Which control groups hold a server to its limits, as values: folders to make and texts to write. Pure.
 
 Both versions are covered: in v1 each controller has a hierarchy of its own, in v2 one hierarchy has them all and a
 folder offers only what its parent's `cgroup.subtree_control` lists. Source: the kernel's admin-guide, cgroup-v1 and
@@ -44,15 +44,11 @@ class Hierarchies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CgroupPlan:
-    """One server's control groups. `folders` are made in order and removed in reverse; None: no such counter."""
+    """One server's control groups. `folders` are made in order and removed in reverse."""
 
     version: Literal["cgroup-v1", "cgroup-v2"]
     folders: tuple[Path, ...]
     writes: tuple[tuple[Path, str], ...]
-    cpu_usage: tuple[Path, str] | None
-    cpu_stat: Path | None
-    memory_peak: Path | None
-    oom_events: Path | None
 
     @property
     def members(self) -> tuple[Path, ...]:
@@ -98,16 +94,7 @@ def v1_plan(hierarchies: Hierarchies, name: str, limits: Limits, *, writable: Co
         writes.append((wanted["cpu"] / "cpu.shares", str(PRECEDENCE * _V1_ORDINARY_SHARES)))
     if limits.memory_bytes is not None:
         writes.append((wanted["memory"] / "memory.limit_in_bytes", str(limits.memory_bytes)))
-    memory, usage = wanted.get("memory"), wanted.get("cpuacct")
-    return CgroupPlan(
-        version="cgroup-v1",
-        folders=tuple(dict.fromkeys(wanted.values())),
-        writes=tuple(writes),
-        cpu_usage=(usage / "cpuacct.usage", "") if usage else None,
-        cpu_stat=wanted["cpu"] / "cpu.stat",
-        memory_peak=memory / "memory.max_usage_in_bytes" if memory else None,
-        oom_events=memory / "memory.oom_control" if memory else None,
-    )
+    return CgroupPlan(version="cgroup-v1", folders=tuple(dict.fromkeys(wanted.values())), writes=tuple(writes))
 
 
 def v2_plan(
@@ -134,26 +121,8 @@ def v2_plan(
             # Swapping instead of dying would only make the server slow in a way no pod is.
             (folder / "memory.swap.max", "0"),
         ]
-    return CgroupPlan(
-        version="cgroup-v2",
-        folders=(folder,),
-        writes=tuple(writes),
-        cpu_usage=(folder / "cpu.stat", "usage_usec"),
-        cpu_stat=folder / "cpu.stat",
-        memory_peak=folder / "memory.peak",
-        oom_events=folder / "memory.events",
-    )
+    return CgroupPlan(version="cgroup-v2", folders=(folder,), writes=tuple(writes))
 
 
 def _quota_us(limits: Limits) -> int:
     return round(limits.cpu_cores * PERIOD_US)
-
-
-def flat_keyed(text: str) -> dict[str, int]:
-    """A file of `key number` lines, such as `cpu.stat`."""
-    return {key: int(value) for key, value in (line.split() for line in text.splitlines() if line)}
-
-
-def cpu_seconds(usage_text: str, key: str) -> float:
-    """v1's `cpuacct.usage` is one number in nanoseconds; v2's `cpu.stat` has a key in microseconds."""
-    return flat_keyed(usage_text)[key] / 1e6 if key else int(usage_text) / 1e9

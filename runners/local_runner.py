@@ -22,7 +22,7 @@ from runners.local_server import LocalServer, ServerPlan
 from runners.process_table import cpu_model, this_process
 from runners.server_environment import ServerEnvironment
 from tuner.domain.cost import Footprint
-from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.deployment import Deployment, KserveProtocol, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.space import Configuration
 from tuner.interruption import undisturbed
@@ -48,6 +48,7 @@ class LocalRunner:
         registry: Path,
         clock: Clock,
         inherited: Mapping[str, str],
+        protocol: KserveProtocol = "kserve_http",
     ) -> None:
         self._model = model
         self._environment = environment
@@ -57,6 +58,7 @@ class LocalRunner:
         self._registry = registry
         self._clock = clock
         self._inherited = inherited
+        self._protocol = protocol
         self._running: dict[str, LocalServer] = {}
 
     @contextmanager
@@ -81,6 +83,7 @@ class LocalRunner:
         finally:
             with undisturbed():
                 self._running.pop(deployment_id, None)
+                server.stop_watching()
                 remove(self._registry, entry, self._clock)
                 server.reap()
 
@@ -114,6 +117,7 @@ class LocalRunner:
             folder=Path(tempfile.gettempdir()) / key,
             controller=this_process(),
             ready_timeout_s=self._ready_timeout_s,
+            on_gpu=bool(configuration.text("gpu_type", self._footprint.gpu_type)),
         )
         entry = RegistryEntry(
             key=key,
@@ -139,14 +143,20 @@ class LocalRunner:
         inputs, batched = server.http.inputs(self._model.name)
         return Deployment(
             deployment_id=deployment_id,
-            endpoint=f"http://{server.http.host}:{server.http.port}",
+            endpoint=server.endpoint(self._protocol),
+            protocol=self._protocol,
             model_name=self._model.name,
             inputs=inputs,
             batched=batched,
             configuration=server.plan.configuration,
             generator_cpus=server.plan.placement.generator_cpus,
             ready_after_s=ready_after_s,
-            facts=(*placement_facts(server.plan), ("triton", server.http.version()), *self._environment.versions),
+            facts=(
+                *placement_facts(server.plan),
+                *server.gpu_facts(),
+                ("triton", server.http.version()),
+                *self._environment.versions,
+            ),
         )
 
 

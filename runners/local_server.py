@@ -14,17 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from runners.cgroup_files import CgroupReading, read_cgroups
+from runners.cgroup_files import member_pids, read_cgroups
 from runners.cgroup_plan import CgroupPlan
+from runners.cgroup_reading import CgroupReading
 from runners.cpu_placement import Placement
 from runners.deployment_registry import CGROUPS_VARIABLE, CONTROLLER_VARIABLE, DEPLOYMENT_VARIABLE
+from runners.gpu_watch import GpuWatch, visible_gpu, watch_gpu
 from runners.leftovers import shared_memory_prefix
-from runners.process_table import ProcessIdentity, machine_busy_s
+from runners.metrics_watch import MetricsWatch
+from runners.process_table import ProcessIdentity, machine_busy_s, processes_with
 from runners.readiness import await_ready
 from runners.server_environment import ServerEnvironment
 from runners.server_log import StartFailure, diagnose, last_errors, option_errors
 from runners.triton_http import TritonHttp
-from tuner.domain.deployment import Telemetry
+from tuner.domain.deployment import KserveProtocol, Telemetry
 from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, UsageError
 from tuner.domain.space import Configuration
 from tuner.manifests.server_command import command_arguments, environment_settings
@@ -33,6 +36,7 @@ from tuner.ports import Clock
 HOST = "127.0.0.1"
 PORT_ATTEMPTS = 3
 MIB = 1 << 20
+CUDA_DEVICES = "CUDA_VISIBLE_DEVICES"
 LAUNCHER = Path(__file__).parent / "local_launch.py"
 OWN_ARGUMENTS = (
     "model-repository", "model-control-mode", "backend-directory", "id", "log-file", "allow-http",
@@ -43,7 +47,7 @@ OWN_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", DEPLOYMENT_VARIABLE, CONTR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlan:
-    """Everything about one server that is known before it starts."""
+    """Everything about one server that is known before it starts. `on_gpu`: what it serves is meant to use a GPU."""
 
     key: str
     model_name: str
@@ -54,6 +58,7 @@ class ServerPlan:
     folder: Path
     controller: ProcessIdentity
     ready_timeout_s: float
+    on_gpu: bool = False
 
     @property
     def repository(self) -> Path:
@@ -126,42 +131,75 @@ class LocalServer:
     ) -> None:
         self.plan = plan
         self.http = TritonHttp(HOST, 0)
+        self._ports = Ports(http=0, grpc=0, metrics=0)
         self._environment = environment
         self._clock = clock
         self._variables = server_variables(plan, environment, inherited)
         self._process: subprocess.Popen[bytes] | None = None
+        self._watches = ExitStack()
+        self._gpu: GpuWatch | None = None
+        self._metrics: MetricsWatch | None = None
 
     def start(self) -> float:
         """Start, and wait until the model takes requests: seconds until then.
 
         Raises InfeasibleConfiguration, TransientFailure, UsageError (an option that Triton does not know).
         """
+        gpu = visible_gpu(self._variables) if self.plan.on_gpu or CUDA_DEVICES in self._variables else None
+        if gpu is not None:
+            self._gpu = self._watches.enter_context(watch_gpu(gpu, self._pids))
         for _ in range(PORT_ATTEMPTS):
             try:
-                return self._start(free_ports())
+                ports = free_ports()
+                ready_after_s = self._start(ports)
             except _PortTaken:
-                self.reap()
+                self._wait_for_end()
+            else:
+                self._metrics = self._watch_metrics(ports.metrics)
+                return ready_after_s
         raise TransientFailure(f"other programs took the server's ports {PORT_ATTEMPTS} times in a row")
 
+    def endpoint(self, protocol: KserveProtocol) -> str:
+        """Where it takes requests; known once it has started."""
+        match protocol:
+            case "kserve_http":
+                return f"http://{HOST}:{self._ports.http}"
+            case "kserve_grpc":
+                return f"grpc://{HOST}:{self._ports.grpc}"
+            case _ as unreachable:
+                assert_never(unreachable)
+
     def reap(self) -> None:
-        """Collect the exit status of a process that has ended, or is about to."""
-        if self._process is not None:
-            self._process.wait()
+        """Collect the exit status of a process that has ended, or is about to; nothing is watched any more."""
+        self.stop_watching()
+        self._wait_for_end()
+
+    def stop_watching(self) -> None:
+        """Look at nothing any more, so that the server can go. May be called again."""
+        self._watches.close()
 
     def telemetry(self) -> Telemetry:
         """Raises InfeasibleConfiguration (killed for memory), TransientFailure."""
         groups = self._groups()
         self._refuse_killed_for_memory(groups)
         statistics = self.http.statistics(self.plan.model_name)
+        server_cores = float(len(self.plan.placement.server_cpus))
+        quota = groups.cpu_limit_cores if groups else None
         return Telemetry(
             inference_count=statistics.inference_count,
             execution_count=statistics.execution_count,
             queue_s=statistics.queue_s,
             compute_s=statistics.compute_s,
+            batches=statistics.batches,
+            pending_peak=self._metrics.take_pending_peak() if self._metrics else None,
             cpu_s=groups.cpu_s if groups else None,
             throttled_periods=groups.throttled_periods if groups else None,
             periods=groups.periods if groups else None,
+            cpu_limit_cores=server_cores if quota is None else min(quota, server_cores),
             memory_peak_bytes=groups.memory_peak_bytes if groups else None,
+            memory_limit_bytes=groups.memory_limit_bytes if groups else None,
+            working_set_bytes=groups.working_set_bytes if groups else None,
+            gpu=self._gpu.use() if self._gpu else None,
             machine_busy_s=machine_busy_s(),
             at_s=time.monotonic(),
         )
@@ -171,7 +209,7 @@ class LocalServer:
         self._refuse_killed_for_memory(self._groups())
 
     def _start(self, ports: Ports) -> float:
-        self.http = TritonHttp(HOST, ports.http)
+        self.http, self._ports = TritonHttp(HOST, ports.http), ports
         spec = self.plan.folder / "launch.json"
         spec.write_text(json.dumps(self._launch_spec(ports)), "utf-8")
         try:
@@ -225,6 +263,27 @@ class LocalServer:
                 raise TransientFailure(f"the server ended with status {status}: {last_errors(log)}")
             case _ as unreachable:
                 assert_never(unreachable)
+
+    def gpu_facts(self) -> tuple[tuple[str, str], ...]:
+        """Of the GPU that is watched, for the record of the trial."""
+        return self._gpu.facts if self._gpu else ()
+
+    def _watch_metrics(self, port: int) -> MetricsWatch:
+        metrics = TritonHttp(HOST, port)
+        watch = MetricsWatch(lambda: metrics.text("/metrics"), self.plan.model_name)
+        self._watches.enter_context(watch.sampler)
+        return watch
+
+    def _pids(self) -> frozenset[int]:
+        """The server's processes as the GPU's driver may know them."""
+        if self.plan.cgroups is not None:
+            return member_pids(self.plan.cgroups.folders)
+        marked = processes_with(DEPLOYMENT_VARIABLE).items()
+        return frozenset(process.pid for process, found in marked if found[DEPLOYMENT_VARIABLE] == self.plan.key)
+
+    def _wait_for_end(self) -> None:
+        if self._process is not None:
+            self._process.wait()
 
     def _groups(self) -> CgroupReading | None:
         return read_cgroups(self.plan.cgroups) if self.plan.cgroups else None

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from runners.queue_simulation import Served, ServicePlan, serve
+from runners.queue_simulation import Batch, Served, ServicePlan, serve
 from runners.simulated_service import VirtualModel, service_plan
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.cost import Footprint
-from tuner.domain.deployment import Deployment, Telemetry, TensorSpec
+from tuner.domain.deployment import Deployment, GpuUse, Telemetry, TensorSpec
 from tuner.domain.errors import TransientFailure
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Samples
 from tuner.domain.space import Configuration
@@ -78,7 +79,7 @@ class SimulatedBench:
         return tuple(self._servers)
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
-        """The counters since the server started; the memory peak is the GPU's where there is one, else the host's."""
+        """The counters since the server started; time passes for it only under load."""
         return self._server(deployment).telemetry
 
     def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
@@ -141,7 +142,14 @@ def _idle(plan: ServicePlan) -> Telemetry:
         queue_s=0.0,
         compute_s=0.0,
         cpu_s=0.0,
-        memory_peak_bytes=plan.memory_bytes,
+        at_s=0.0,
+        cpu_limit_cores=plan.cpu_cores,
+        # Its memory suffices or it does not start: a limit would say nothing of its speed.
+        memory_peak_bytes=plan.memory_bytes if plan.batches_on_cpu else None,
+        batches=(),
+        gpu=None
+        if plan.batches_on_cpu
+        else GpuUse(busy_s=0.0, memory_peak_bytes=plan.memory_bytes, memory_of="server"),
     )
 
 
@@ -163,7 +171,22 @@ def _counted(before: Telemetry, plan: ServicePlan, served: Served, until_s: floa
         queue_s=(before.queue_s or 0.0) + started_s - queued_s,
         compute_s=(before.compute_s or 0.0) + math.fsum((b.end_s - b.start_s) * b.size for b in batches),
         cpu_s=(before.cpu_s or 0.0) + item_cpu_s + batch_cpu_s,
+        at_s=(before.at_s or 0.0) + until_s,
+        batches=tuple(sorted((Counter(dict(before.batches or ())) + Counter(b.size for b in batches)).items())),
+        gpu=None
+        if before.gpu is None
+        else replace(before.gpu, busy_s=(before.gpu.busy_s or 0.0) + _busy_s(served.batches, until_s)),
     )
+
+
+def _busy_s(batches: Sequence[Batch], until_s: float) -> float:
+    """For how long at least one batch ran by then, however many ran beside it."""
+    busy_s = end_s = 0.0
+    for batch in sorted(batches, key=lambda one: one.start_s):
+        begins_s = max(batch.start_s, end_s)
+        end_s = max(end_s, min(batch.end_s, until_s))
+        busy_s += max(0.0, end_s - begins_s)
+    return busy_s
 
 
 def _seen_by_client(starts_s: tuple[float, ...], done_s: tuple[float, ...], timeout_s: float) -> Samples:

@@ -89,6 +89,7 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         registry=default_state_dir(),
         clock=clock,
         inherited=os.environ,
+        protocol=spec.load.protocol,
     )
 
     def show(seen: LoadProgress) -> None:
@@ -103,6 +104,13 @@ def open_load_generator(workers: int = 1) -> AbstractContextManager[LoadGenerato
     from load_profiles.locust_generator import LocustLoadGenerator
 
     return LocustLoadGenerator(workers=workers)
+
+
+def grpc_model_inputs(authority: str, *, host: str, model: str) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Name, datatype and shape of the inputs that a server states. Raises InfrastructureError, UsageError."""
+    from load_profiles.kserve_grpc_metadata import stated_inputs
+
+    return stated_inputs(authority, host=host, model=model)
 
 
 def _local_preflight(spec: StudySpec) -> None:

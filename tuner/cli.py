@@ -38,6 +38,7 @@ class ProtocolChoice(StrEnum):
     """What a server may speak."""
 
     KSERVE = "kserve_http"
+    KSERVE_GRPC = "kserve_grpc"
     TENSORFLOW = "tensorflow_rest"
     HTTP = "http"
 

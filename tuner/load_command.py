@@ -6,16 +6,16 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, assert_never
 
-from tuner.assemble import open_load_generator
+from tuner.assemble import grpc_model_inputs, open_load_generator
 from tuner.domain.capacity import Capacity, Probe, capacity_of, next_load_rps
-from tuner.domain.deployment import Deployment, Protocol, Telemetry
+from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import Measurement, measure
 from tuner.domain.slo import Slo, Tally, Verdict, assess, judge
 from tuner.domain.space import Configuration
-from tuner.load_target import Target, model_inputs
+from tuner.load_target import Target, inputs_from, model_inputs
 from tuner.ports import LoadGenerator
 
 EXIT_CODES = {"PASS": 0, None: 0, "FAIL": 3, "UNDECIDED": 4, "INVALID": 7}
@@ -37,8 +37,11 @@ class LoadResult:
 
 
 def deployment_at(target: Target, *, model: str, protocol: Protocol) -> Deployment:
-    """What load is sent to; asks a KServe v2 server which inputs the model has."""
-    inputs, batched = model_inputs(target, model) if protocol == "kserve_http" else ((), False)
+    """What load is sent to; asks a KServe v2 server which inputs the model has.
+
+    Raises UsageError, InfrastructureError, TargetRefused.
+    """
+    inputs, batched = _inputs(target, model, protocol)
     return Deployment(
         deployment_id="given",
         endpoint=target.endpoint,
@@ -51,6 +54,18 @@ def deployment_at(target: Target, *, model: str, protocol: Protocol) -> Deployme
         generator_cpus=(),
         ready_after_s=0.0,
     )
+
+
+def _inputs(target: Target, model: str, protocol: Protocol) -> tuple[tuple[TensorSpec, ...], bool]:
+    match protocol:
+        case "kserve_http":
+            return model_inputs(target, model)
+        case "kserve_grpc":
+            return inputs_from(grpc_model_inputs(target.authority, host=target.host, model=model))
+        case "tensorflow_rest" | "http":
+            return (), False
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:

@@ -57,6 +57,9 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
         raise UsageError("which model is meant is not said", hint="add --model NAME")
+    if (target.scheme == "grpc") != (request.protocol == "kserve_grpc"):
+        right = "grpc://HOST:PORT" if request.protocol == "kserve_grpc" else "--protocol kserve_grpc"
+        raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
     return (find_capacity if request.capacity else run_load)(deployment, profile, slos, workers=request.workers)
@@ -101,7 +104,7 @@ def _payload(request: LoadRequest) -> Payload:
         raise UsageError(f"{request.shape!r} is no shape", hint="write 3,224,224") from error
     match request.payloads:
         case ():
-            if request.protocol != "kserve_http":
+            if not request.protocol.startswith("kserve_"):
                 raise UsageError(f"{request.protocol} needs bodies to send", hint="add --payload FILE")
             return Payload(shape=shape)
         case ("random" | "image" as kind,):

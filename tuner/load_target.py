@@ -21,24 +21,31 @@ from tuner.domain.errors import InfrastructureError, TargetRefused, UsageError
 ASK_TIMEOUT_S = 5.0
 MOST_ANSWER_BYTES = 4_000_000
 
+StatedInput = tuple[str, str, tuple[int, ...]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A pinned address, what to call it in a Host header, and the path of the URL (without a trailing slash)."""
 
+    scheme: str
     address: str
     port: int
     host: str
     path: str
 
     @property
+    def authority(self) -> str:
+        """The pinned address with its port."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
     def endpoint(self) -> str:
-        shown = f"[{self.address}]" if ":" in self.address else self.address
-        return f"http://{shown}:{self.port}{self.path}"
+        return f"{self.scheme}://{self.authority}{self.path}"
 
 
 def find_target(url: str, allowed: Sequence[str]) -> Target:
-    """Raises UsageError for what is no HTTP URL, TargetRefused for what is not allowed."""
+    """Raises UsageError for what is no http:// or grpc:// URL, TargetRefused for what is not allowed."""
     parts = _split(url)
     name, port = parts.hostname or "", parts.port or 80
     if name == "localhost" or _is_loopback(name):
@@ -51,6 +58,7 @@ def find_target(url: str, allowed: Sequence[str]) -> Target:
         raise TargetRefused(f"load on {name}:{port} was not allowed; nothing was sent", hint=_hint(name, port))
     host = f"[{name}]" if ":" in name else name
     return Target(
+        scheme=parts.scheme,
         address=address,
         port=port,
         host=f"{host}:{port}",
@@ -69,6 +77,11 @@ def model_inputs(target: Target, model: str) -> tuple[tuple[TensorSpec, ...], bo
         stated = [(entry["name"], entry["datatype"], tuple(map(int, entry["shape"]))) for entry in metadata["inputs"]]
     except (KeyError, TypeError, ValueError) as error:
         raise InfrastructureError(f"{target.host} describes {model} in no KServe v2 metadata: {error}") from error
+    return inputs_from(stated)
+
+
+def inputs_from(stated: Sequence[StatedInput]) -> tuple[tuple[TensorSpec, ...], bool]:
+    """KServe v2 metadata as inputs without the batch dimension, and whether there is one: all begin with a free one."""
     batched = bool(stated) and all(shape[:1] == (-1,) for _, _, shape in stated)
     first = 1 if batched else 0
     return tuple(TensorSpec(name=n, datatype=d, shape=shape[first:]) for n, d, shape in stated), batched
@@ -77,11 +90,13 @@ def model_inputs(target: Target, model: str) -> tuple[tuple[TensorSpec, ...], bo
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        usable = parts.scheme == "http" and parts.hostname and (parts.port or 80) > 0
+        known = parts.scheme == "http" or (parts.scheme == "grpc" and parts.port and parts.path in {"", "/"})
+        usable = known and parts.hostname and (parts.port or 80) > 0
     except ValueError:
         usable = False
     if not usable or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
-        raise UsageError(f"{url!r} is no target", hint="write http://HOST:PORT, such as http://127.0.0.1:8000")
+        hint = "write http://HOST:PORT or grpc://HOST:PORT, such as http://127.0.0.1:8000"
+        raise UsageError(f"{url!r} is no target", hint=hint)
     return parts
 
 

@@ -193,6 +193,7 @@ def _load(load: LoadSection, arrivals: Arrivals) -> LoadSpec:
         payload=Payload(
             kind=load.payload.kind, shape=None if shape is None else tuple(shape), count=load.payload.count
         ),
+        protocol=load.protocol,
     )
 
 

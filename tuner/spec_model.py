@@ -9,6 +9,7 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from tuner.domain.cost import Term
+from tuner.domain.deployment import KserveProtocol
 from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
@@ -177,6 +178,7 @@ class LoadSection(_Section):
     window_s: Seconds = Field(description="How long one search trial measures.")
     timeout_s: Seconds | None = Field(default=None, description="Default: 1 s or five times the widest latency limit.")
     payload: PayloadSection = PayloadSection()
+    protocol: KserveProtocol = Field(default="kserve_http", description="How requests are sent.")
 
 
 class SloSection(_Section):

@@ -28,6 +28,10 @@ DOORS = {
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
     "httptools": {"load_profiles.http_answer"},
+    "hpack": {"load_profiles.grpc_call"},
+    "hyperframe": {"load_profiles.grpc_call"},
+    "pynvml": {"runners.nvml"},
+    "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": set(),
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 
 from load_profiles.connections import resolve
+from load_profiles.http_answer import Answer
 from load_profiles.kserve_http import AnswerCheck, serialise
 from load_profiles.open_loop import TIMED_OUT, ControllerGone, Effort, OpenLoop
 from load_profiles.recording import Recording
@@ -40,7 +42,7 @@ def ran(port: int, *, count: int = 30, floats: int = 4, timeout_s: float = 1.0, 
             address=resolve("127.0.0.1", port),
             messages=[message] * count,
             recording=recording,
-            refusal=AnswerCheck(),
+            converse=partial(Answer, AnswerCheck()),
             timeout_s=timeout_s,
             max_connections=max_connections,
             lifeline=lifeline,
@@ -137,7 +139,7 @@ def test_the_run_ends_when_the_lifeline_does():
         address=resolve("127.0.0.1", 9),
         messages=[b"", b""],
         recording=recording,
-        refusal=AnswerCheck(),
+        converse=partial(Answer, AnswerCheck()),
         timeout_s=1.0,
         max_connections=5,
         lifeline=lifeline,

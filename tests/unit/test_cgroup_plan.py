@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cgroup_plan import Limits, cpu_seconds, flat_keyed, parse_hierarchies, v1_plan, v2_plan
+from runners.cgroup_plan import Limits, parse_hierarchies, v1_plan, v2_plan
 
 HALF_A_CORE = Limits(cpu_cores=0.5, memory_bytes=None)
 SMALL = Limits(cpu_cores=1.25, memory_bytes=120 << 20)
@@ -35,7 +35,6 @@ def test_v1_groups_lie_below_our_own_and_joint_controllers_share_a_folder():
         CPU / "st/cpu.cfs_quota_us": "125000",
         MEMORY / "st/memory.limit_in_bytes": "125829120",
     }
-    assert plan.cpu_usage == (CPU / "st/cpuacct.usage", "")
 
 
 def test_v1_without_the_right_to_limit_memory_serves_studies_without_a_memory_limit_only():
@@ -43,7 +42,7 @@ def test_v1_without_the_right_to_limit_memory_serves_studies_without_a_memory_li
     assert v1_plan(hierarchies, "st", SMALL, writable={CPU}) is None
     plan = v1_plan(hierarchies, "st", HALF_A_CORE, writable={CPU})
     assert plan is not None
-    assert plan.memory_peak is None
+    assert plan.folders == (CPU / "st",)
 
 
 def test_v1_without_the_right_to_limit_cpu_time_is_no_plan():
@@ -98,12 +97,3 @@ def test_v2_process_in_the_root_group_uses_the_root():
     plan = v2_plan(parse_hierarchies(V2_MOUNTS, "0::/\n"), "st", HALF_A_CORE, offered={ROOT: ("cpu", "memory")})
     assert plan is not None
     assert plan.folders == (ROOT / "st",)
-
-
-@pytest.mark.parametrize(("text", "key"), [("1500000000\n", ""), ("usage_usec 1500000\nnr_periods 3\n", "usage_usec")])
-def test_cpu_time_is_in_seconds_under_both_versions(text: str, key: str):
-    assert cpu_seconds(text, key) == 1.5
-
-
-def test_flat_keyed_files_are_read():
-    assert flat_keyed("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")["oom_kill"] == 3

@@ -106,6 +106,7 @@ def test_a_quiet_run_raises_no_doubt():
         (a_run(lag_s=lambda due_s: 0.011 if due_s > 10.8 else 0.0), Telemetry(), Doubt.SEND_LAG),
         (a_run(health=replace(HEALTHY, cpu_ratio=0.81)), Telemetry(), Doubt.GENERATOR_CPU),
         (a_run(health=replace(HEALTHY, workers_lost=1)), Telemetry(), Doubt.WORKER_LOST),
+        (a_run(health=replace(HEALTHY, start_skew_s=0.011)), Telemetry(), Doubt.START_SKEW),
         (a_run(), Telemetry(restarts=1), Doubt.SERVER_RESTARTED),
     ],
 )

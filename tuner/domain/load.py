@@ -67,12 +67,16 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorHealth:
-    """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process."""
+    """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process.
+
+    `start_skew_s` is how far apart at most its workers began: on one machine they share a clock, so nothing.
+    """
 
     cpu_ratio: float
     cpu_ms_per_request: float
     workers_lost: int
     first_error: str = ""
+    start_skew_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ class Doubt(StrEnum):
     GENERATOR_CPU = "generator_cpu"
     NOT_SENT = "not_sent"
     WORKER_LOST = "worker_lost"
+    START_SKEW = "start_skew"
     SERVER_RESTARTED = "server_restarted"
     FEW_REQUESTS = "few_requests"
     DRIFT = "drift"
@@ -67,6 +68,8 @@ class Measurement:
 
     `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
     counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    `loaded_s` is from the begin of the load, warm-up included, to the last answer: what the server's own counters
+    cover.
     """
 
     offered_rps: float
@@ -84,6 +87,7 @@ class Measurement:
     first_error: str
     doubts: tuple[Doubt, ...]
     telemetry: Telemetry
+    loaded_s: float | None = None
 
     @property
     def error_ratio(self) -> float:
@@ -134,7 +138,13 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         first_error=run.generator.first_error,
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
+        loaded_s=_loaded_s(run),
     )
+
+
+def _loaded_s(run: LoadRun) -> float:
+    last_answer_s = max((done_s for done_s in run.samples.done_s if math.isfinite(done_s)), default=0.0)
+    return max(run.profile.duration_s, last_answer_s)
 
 
 def _answered_in_window(run: LoadRun) -> int:
@@ -214,6 +224,8 @@ def _doubts(
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
         Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
+        # Workers that began apart sent their requests at other times than planned, just as a late sender does.
+        Doubt.START_SKEW: run.generator.start_skew_s * 1000.0 > lag_limit_ms,
         Doubt.SERVER_RESTARTED: telemetry.restarts > 0,
         Doubt.FEW_REQUESTS: any(_too_few(len(latencies_s), slo) for slo in slos),
         Doubt.DRIFT: growth is Growth.LATER,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tuner.domain.arrival_kinds import Arrivals
 from tuner.domain.cost import Pricing, required_rps
-from tuner.domain.deployment import ModelRef
+from tuner.domain.deployment import KserveProtocol, ModelRef
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
@@ -35,6 +35,7 @@ class LoadSpec:
     window_s: float
     timeout_s: float | None
     payload: Payload
+    protocol: KserveProtocol = "kserve_http"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -185,7 +185,8 @@ def _served(terrain: Terrain, row: int, seen: Measurement) -> Observation:
         median_ms=seen.latency_ms.p50 if math.isfinite(seen.latency_ms.p50) else None,
         requests=seen.requests,
         busy_cores=told.cpu_s / seen.window_s if told.cpu_s and terrain.accelerators else None,
-        service_ms=1000.0 * told.compute_s / batches if told.compute_s and batches else None,
+        # every request counts its whole batch's time: this is the time of the batch that a request finds itself in
+        service_ms=1000.0 * told.compute_s / answered if told.compute_s and answered else None,
         mean_batch=answered / batches if answered and batches else None,
     )
 

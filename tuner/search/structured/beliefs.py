@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
@@ -18,11 +19,12 @@ from tuner.search.structured.queue_simulation import FAMILIES, arrivals
 from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
+OVERLOADED, GIVEN_UP = 0.5, 2.5
 DRAWS = 32
 FEW = 3
 RESIDUAL_SCALES = (0.08, 0.15, 0.3, 0.6, 1.0)
 RESIDUAL_LENGTH = 0.8
-OWN_SPREAD = 0.04
+OWN_SPREADS = (0.04, 0.1, 0.25)
 TEST_NOISE = 0.04
 UNSTARTED = 1.5
 FULL_TEST = 20_000
@@ -46,7 +48,11 @@ class Guess:
         """Of one observed value at the first row, censored at both ends."""
         spread = np.hypot(self.spread[0], noise)
         z = (value - self.means[:, 0]) / spread
-        each = np.log(ndtr(z) + 1e-12) if value <= LOW else -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        each = -0.5 * z**2 - np.log(spread * np.sqrt(2 * np.pi))
+        if value <= LOW:
+            each = np.log(ndtr(z) + 1e-12)
+        if value == GIVEN_UP:
+            each = np.log(ndtr((self.means[:, 0] - OVERLOADED) / spread) + 1e-12)
         return float(np.maximum(logsumexp(each) - np.log(len(each)), -8.0))
 
 
@@ -60,10 +66,15 @@ class Tested:
 
 
 def severity(terrain: Terrain, seen: Observation) -> float:
-    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload."""
+    """log(latency / limit) up to a ceiling; of a saturated server, the ceiling plus the log of its overload.
+
+    Of a server that was given up on, a ceiling alone: what it finished says little of what it could.
+    """
     value = float(np.clip(np.log(max(seen.latency_ms, 1e-6) / terrain.limit_ms), LOW, HIGH))
     if seen.throughput_rps < SATURATED * seen.offered_rps:
-        return max(value, 0.5) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
+        if not np.isfinite(seen.latency_ms):
+            return GIVEN_UP
+        return max(value, OVERLOADED) + min(float(np.log(seen.offered_rps / max(seen.throughput_rps, 1e-6))), 4.0)
     return value
 
 
@@ -89,6 +100,15 @@ def _surprise(rows: Ints, values: Floats, expected: Floats) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """What the physics leaves open: standard deviations of what neighbours share, and of each candidate's own."""
+
+    shared: float
+    own: float
+    inverse: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class PhysicalBelief:
     """The physics after all observations, with a process over what it leaves unexplained."""
 
@@ -99,17 +119,16 @@ class PhysicalBelief:
     known: Evidence
     unexplained: Floats
     points: Floats
-    inverse: Floats
-    scale: float
+    left: Leftover
 
     def guess(self, rows: Ints, points: Floats, *, few: bool = False) -> Guess:
         """Draws x rows; only the first FEW draws if a rough answer will do."""
         means = self.raw(rows, few=few)
-        spread = np.full(len(rows), np.hypot(self.scale, OWN_SPREAD))
+        spread = np.full(len(rows), np.hypot(self.left.shared, self.left.own))
         if len(self.known.rows):
-            cross = _residual_kernel(points, self.points, self.scale)
-            cross += OWN_SPREAD**2 * (rows[:, None] == self.known.rows)
-            gain = cross @ self.inverse
+            cross = _residual_kernel(points, self.points, self.left.shared)
+            cross += self.left.own**2 * (rows[:, None] == self.known.rows)
+            gain = cross @ self.left.inverse
             means = means + self.unexplained[: len(means)] @ gain.T
             variance = spread**2 - np.sum(gain * cross, axis=1)
             spread = np.sqrt(np.maximum(variance, 1e-4))
@@ -152,12 +171,13 @@ def believe_physics(
     data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
     latest = slice(len(data.rows) - len(known.rows), None)
     data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
-    unexplained = data.values - _explained(physics, known, thetas, families)
+    explained = _explained(physics, known, thetas, families)
+    unexplained = np.where(known.collapsed & (explained > OVERLOADED), 0.0, data.values - explained)
     points = features[known.rows]
-    scale, inverse = _residual_fit(points, known.rows, unexplained[0], data.noise)
-    kept = _resample(unexplained, inverse)
+    left = _residual_fit(points, known.rows, unexplained[0], data.noise)
+    kept = _resample(unexplained, left.inverse)
     thetas, unexplained, families = thetas[kept], unexplained[kept], tuple(families[k] for k in kept)
-    return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, inverse, scale)
+    return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, left)
 
 
 def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family: str, noise: Floats) -> Fit:
@@ -275,29 +295,29 @@ def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:
     return matern(first, second, setting)
 
 
-def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    """The residual's scale by marginal likelihood with a prior for small ones, and the inverse of its covariance.
+def _residual_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> Leftover:
+    """The spreads by marginal likelihood with a prior for small ones, and the inverse of the tests' covariance.
 
     A second pass trusts outliers less: a hiccup of one deployment says little about its neighbours.
     """
     if not len(rows):
-        return 0.15, np.zeros((0, 0))
-    _scale, inverse = _scaled_fit(points, rows, left, noise)
-    own = inverse @ left / np.diag(inverse)  # leave-one-out residuals
+        return Leftover(0.15, OWN_SPREADS[0], np.zeros((0, 0)))
+    inverse = _scaled_fit(points, rows, left, noise).inverse
+    alone = inverse @ left / np.diag(inverse)  # leave-one-out residuals
     spread = 1.0 / np.sqrt(np.diag(inverse))
-    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(own) / spread / 1.5)))
+    return _scaled_fit(points, rows, left, noise * np.sqrt(np.maximum(1.0, np.abs(alone) / spread / 1.5)))
 
 
-def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> tuple[float, Floats]:
-    own = OWN_SPREAD**2 * (rows[:, None] == rows) + np.diag(noise**2)
-    best = (-np.inf, RESIDUAL_SCALES[0], own)
-    for scale in RESIDUAL_SCALES:
-        factor = np.asarray(cholesky(_residual_kernel(points, points, scale) + own, lower=True))
+def _scaled_fit(points: Floats, rows: Ints, left: Floats, noise: Floats) -> Leftover:
+    same, unit = rows[:, None] == rows, _residual_kernel(points, points, 1.0)
+    best, chosen = -np.inf, (RESIDUAL_SCALES[0], OWN_SPREADS[0], np.eye(len(rows)))
+    for shared, own in product(RESIDUAL_SCALES, OWN_SPREADS):
+        factor = np.asarray(cholesky(shared**2 * unit + own**2 * same + np.diag(noise**2), lower=True))
         value = -0.5 * float(left @ cho_solve((factor, True), left)) - float(np.sum(np.log(np.diag(factor))))
-        value -= 0.5 * (np.log(scale / 0.15) / 0.7) ** 2
-        if value > best[0]:
-            best = (value, scale, factor)
-    return best[1], np.asarray(cho_solve((best[2], True), np.eye(len(rows))))
+        value -= 0.5 * (np.log(shared / 0.15) / 0.7) ** 2 + 0.5 * (np.log(own / OWN_SPREADS[0]) / 1.0) ** 2
+        if value > best:
+            best, chosen = value, (shared, own, factor)
+    return Leftover(chosen[0], chosen[1], np.asarray(cho_solve((chosen[2], True), np.eye(len(rows)))))
 
 
 def believe_plain(terrain: Terrain, observations: Sequence[Observation], features: Floats) -> Process | None:

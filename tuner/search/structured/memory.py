@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,37 +18,80 @@ SLICE_TOLERANCE = 0.03
 PRIOR_STARTS = 2.0
 NEIGHBOUR_WEIGHT = 6.0
 NEIGHBOUR_RADIUS = 0.2
+# What a type may have that no data sheet lists: 24 GiB, or a third or three times that.
+UNLISTED_GIB = np.geomspace(4.0, 300.0, 18)
+UNLISTED_TYPICAL_GIB = 24.0
+UNLISTED_SPREAD = 0.7
 
 
 def fits_in_memory(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:
-    """P[enough accelerator memory]: a fixed part plus a part per request of a batch and instance, both learned."""
+    """P[enough accelerator memory]: a fixed part plus a part per request of a batch and instance, both learned.
+
+    So is the memory of a type that no data sheet lists.
+    """
     if not terrain.accelerators:
         return np.ones(len(rows))
+    told = [seen for seen in observations if seen.outcome in ("served", "out_of_memory")]
     fixed, slope, log_weight = _particles(terrain)
-    for seen in observations:
-        if seen.outcome not in ("served", "out_of_memory"):
-            continue
-        room, load, instances = (float(column[0]) for column in _demands(terrain, np.array([seen.row])))
+    for seen in told:
+        share, load, instances = (float(column[0]) for column in _demands(terrain, np.array([seen.row])))
         need = fixed * instances + slope * load
-        if seen.outcome == "out_of_memory":
-            log_weight = log_weight + np.log(1.0 - _below(need, room) + 1e-3)
-            continue
-        log_weight = log_weight + np.log(_below(need, room) + 1e-4)
-        if seen.memory_peak_gib:
+        if seen.outcome == "served" and seen.memory_peak_gib:
             log_weight = log_weight - 0.5 * (np.log(need / seen.memory_peak_gib) / PEAK_SPREAD) ** 2
-    weight = np.exp(log_weight - log_weight.max())
-    keep = weight > 1e-4
+        size = terrain.accelerators[int(terrain.accelerator[seen.row])].memory_gib
+        if size is not None:
+            log_weight = log_weight + _log_seen(seen, need, size * share)
+    keep = log_weight > log_weight.max() + np.log(1e-4)
+    weight = np.exp(log_weight[keep] - log_weight.max())
+    needs = _Needs(fixed[keep], slope[keep], weight / weight.sum())
+    found = np.ones(len(rows))
+    for k, spec in enumerate(terrain.accelerators):
+        mine = terrain.accelerator[rows] == k
+        if mine.any():
+            here = [seen for seen in told if terrain.accelerator[seen.row] == k] if spec.memory_gib is None else []
+            found[mine] = _fits(terrain, needs, here, rows[mine], spec.memory_gib)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """Weighted guesses at what one instance takes: GiB, and GiB for each request held."""
+
+    fixed: Floats
+    slope: Floats
+    weight: Floats
+
+
+def _fits(terrain: Terrain, needs: _Needs, seen_here: Sequence[Observation], rows: Ints, size: float | None) -> Floats:
+    """On one type, whose size is known or guessed together with the needs."""
+    sizes = UNLISTED_GIB if size is None else np.array([size])
+    joint = np.log(needs.weight)[:, None] + np.zeros(len(sizes))
+    if size is None:
+        joint = joint - 0.5 * (np.log(sizes / UNLISTED_TYPICAL_GIB) / UNLISTED_SPREAD) ** 2
+    for seen in seen_here:
+        share, load, instances = (float(column[0]) for column in _demands(terrain, np.array([seen.row])))
+        need = needs.fixed * instances + needs.slope * load
+        joint = joint + _log_seen(seen, need[:, None], sizes * share)
+    weight = np.exp(joint - joint.max())
+    weight /= weight.sum()
     kinds, place = np.unique(np.column_stack(_demands(terrain, rows)), axis=0, return_inverse=True)
-    need = fixed[keep] * kinds[:, [2]] + slope[keep] * kinds[:, [1]]
-    chance = _below(need, kinds[:, [0]]) @ weight[keep] / weight[keep].sum()
+    chance = np.zeros(len(kinds))
+    for k, (share, load, instances) in enumerate(kinds):
+        need = needs.fixed * instances + needs.slope * load
+        chance[k] = np.sum(weight * _below(need[:, None], sizes * share))
     return np.asarray(chance[place.ravel()])
 
 
+def _log_seen(seen: Observation, need: Floats, room: Floats | float) -> Floats:
+    """Log likelihood of what one start showed."""
+    fits = _below(need, room)
+    return np.asarray(np.log(fits + 1e-4) if seen.outcome == "served" else np.log(1.0 - fits + 1e-3))
+
+
 def _demands(terrain: Terrain, rows: Ints) -> tuple[Floats, Floats, Floats]:
-    """Per row: memory of its slice, requests held at once, instances."""
-    size = np.array([spec.memory_gib or np.inf for spec in terrain.accelerators])
+    """Per row: share of an accelerator, requests held at once, instances."""
     instances = terrain.instances[rows]
-    return size[terrain.accelerator[rows]] * terrain.share[rows], terrain.batch[rows] * instances, instances
+    return terrain.share[rows], terrain.batch[rows] * instances, instances
 
 
 def starts_like_others(terrain: Terrain, observations: Sequence[Observation], rows: Ints) -> Floats:

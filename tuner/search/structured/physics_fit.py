@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tuner.search.structured.observation import Floats, Ints, Observation
+from tuner.search.structured.observation import Bools, Floats, Ints, Observation
 from tuner.search.structured.physics import Physics, Predicted, Sites
 
+CAPACITY = 5
 CHANNELS = ("core", "service", "kernel", "median", "tail", "capacity")
 SPREAD = np.array([0.05, 0.04, 0.15, 0.10, 0.12, 0.05])
 ITERATIONS = 10
@@ -21,7 +22,11 @@ SATURATED = 0.97
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Served observations as a matrix: channels x observations, NaN where nobody measured."""
+    """Served observations as a matrix: channels x observations, NaN where nobody measured.
+
+    Where a server was given up on (`collapsed`), what it finished is less than what it could: its capacity lies between
+    that and `ceiling`, the log of the offered load.
+    """
 
     rows: Ints
     sites: Sites
@@ -30,6 +35,8 @@ class Evidence:
     values: Floats
     saturated: Floats
     doubt: Floats
+    collapsed: Bools
+    ceiling: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +67,12 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
     service = _numbers([seen.service_ms for seen in served])
     saturated = through < SATURATED * offered
     channels = np.full((len(CHANNELS), len(served)), np.nan)
-    channels[0] = np.where(busy > 0.01 * cores, 1000.0 * busy / through, np.nan)
+    latency = np.array([seen.latency_ms for seen in served])
+    collapsed = saturated & ~np.isfinite(latency)
+    channels[0] = np.where((busy > 0.01 * cores) & ~collapsed, 1000.0 * busy / through, np.nan)
     channels[1] = np.where(np.isfinite(sizes), service, np.nan)
     channels[2] = np.where(np.isfinite(sizes), _numbers([seen.kernel_ms for seen in served]), np.nan)
     channels[3] = np.where(saturated, np.nan, _numbers([seen.median_ms for seen in served]))
-    latency = np.array([seen.latency_ms for seen in served])
     channels[4] = np.where(saturated | ~np.isfinite(latency), np.nan, latency)
     channels[5] = np.where(saturated, through, np.nan)
     return Evidence(
@@ -75,6 +83,8 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
         values=np.log(np.maximum(channels, 1e-9)),
         saturated=saturated.astype(float),
         doubt=np.array([seen.doubt for seen in served]),
+        collapsed=collapsed,
+        ceiling=np.log(offered),
     )
 
 
@@ -125,7 +135,7 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
         if settled:
             break
     found = predicted_channels(physics, known, best.theta[None], family)[0]
-    misfit = np.maximum(_misfit(found - known.values), SPREAD)
+    misfit = np.maximum(_misfit(np.where(np.isfinite(known.values), _off(known, found), np.nan)), SPREAD)
     wide = _linearised(physics, known, best.theta, family=family, scale=_scale(known, misfit, noise))
     return Fit(wide.theta, wide.precision, wide.slope, wide.scale, misfit, best.loss)
 
@@ -136,15 +146,33 @@ def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
     return np.asarray(np.hypot(scale, known.doubt))
 
 
+def _off(known: Evidence, found: Floats) -> Floats:
+    """Predicted minus measured, 0 where nobody measured; collapsed: the capacity may be anything in its bounds."""
+    off = np.where(np.isfinite(known.values), found - np.nan_to_num(known.values), 0.0)
+    if known.collapsed.any():
+        capacity = off[..., CAPACITY, :]
+        room = known.ceiling - np.nan_to_num(known.values[CAPACITY])
+        excess = np.where(capacity > 0.0, np.maximum(capacity - room, 0.0), capacity)
+        off[..., CAPACITY, :] = np.where(known.collapsed, excess, capacity)
+    return np.asarray(off)
+
+
+def _exact(known: Evidence) -> Bools:
+    """What was measured, and not only bounded."""
+    exact = np.isfinite(known.values)
+    exact[CAPACITY] &= ~known.collapsed
+    return exact
+
+
 def _residuals(known: Evidence, found: Floats, scale: Floats) -> Floats:
-    return np.asarray(np.where(np.isfinite(known.values), (found - np.nan_to_num(known.values)) / scale, 0.0))
+    return np.asarray(_off(known, found) / scale)
 
 
 def _linearised(physics: Physics, known: Evidence, theta: Floats, *, family: str, scale: Floats) -> Fit:
     steps = np.vstack([theta, theta + STEP * np.eye(len(theta))])
     found = predicted_channels(physics, known, steps, family)
     off = _residuals(known, found[0], scale)
-    slope = np.where(np.isfinite(known.values), (found[1:] - found[0]) / STEP / scale, 0.0).reshape(len(theta), -1)
+    slope = ((_residuals(known, found[1:], scale) - off) / STEP).reshape(len(theta), -1)
     weight = 1.0 / np.maximum(1.0, np.abs(off).ravel() / 2.0)
     away = theta - physics.prior.mean
     loss = float(np.sum(_huber(off)) + 0.5 * away @ physics.prior.precision @ away)
@@ -185,6 +213,7 @@ def draws(physics: Physics, known: Evidence, fitted: Fit, *, family: str, count:
     root = np.linalg.inv(np.linalg.cholesky(physics.prior.precision)).T
     centre = physics.prior.mean + source.standard_normal((count, width)) @ root.T
     shift = source.standard_normal((count, *known.values.shape)) if len(known.rows) else np.zeros((count, 0))
+    shift = np.where(_exact(known), shift, 0.0) if len(known.rows) else shift
     pull = (centre - physics.prior.mean) @ physics.prior.precision
     if not len(known.rows):
         return np.vstack([fitted.theta, centre])
@@ -193,7 +222,7 @@ def draws(physics: Physics, known: Evidence, fitted: Fit, *, family: str, count:
 
     def off(at: Floats) -> Floats:
         found = predicted_channels(physics, known, at, family)
-        return _residuals(known, found, fitted.scale) - np.where(np.isfinite(known.values), shift, 0.0)
+        return _residuals(known, found, fitted.scale) - shift
 
     def loss(at: Floats, left: Floats) -> Floats:
         away = at - centre
