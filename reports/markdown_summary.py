@@ -37,7 +37,8 @@ def escaped(text: str) -> str:
 def _verdict_line(report: StudyReport) -> str:
     answer = report.answer
     rests_on = f" Rests on {answer.rests_on}." if answer.rests_on else ""
-    return f"**{answer.badge}.** {escaped(answer.explanation)}{escaped(rests_on)}".strip()
+    borderline = f" {answer.borderline}" if answer.borderline else ""
+    return f"**{answer.badge}.** {escaped(answer.explanation)}{escaped(rests_on)}{escaped(borderline)}".strip()
 
 
 def _spec_table(report: StudyReport) -> str:

@@ -10,13 +10,17 @@ from typing import assert_never
 from pydantic import BaseModel, ConfigDict
 
 from tuner.answer_explanation import (
+    BorderlineDocument,
     EarlierDocument,
     ExplanationDocument,
+    borderline_document,
+    borderline_lines,
     earlier_documents,
     explanation_document,
     explanation_lines,
 )
 from tuner.domain.agenda import estimate, tried
+from tuner.domain.borderline import Borderline, borderline
 from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import (
@@ -61,7 +65,7 @@ class MeasurementDocument(Document):
 
 
 class RecommendationDocument(Document):
-    """One candidate; `measurement` is null where it was never deployed afresh."""
+    """One candidate; `measurement` is null where it was never deployed afresh, `borderline` where no limit is near."""
 
     configuration: dict[str, KnobValue]
     replicas: int
@@ -71,6 +75,7 @@ class RecommendationDocument(Document):
     verdict: Verdict
     confidence: float
     measurement: MeasurementDocument | None
+    borderline: BorderlineDocument | None
 
 
 class TrialCounts(Document):
@@ -172,7 +177,12 @@ def _recommendation(answer: Answer) -> RecommendationDocument | None:
         verdict=Verdict.PASS if isinstance(answer.conclusion, Proven) else Verdict.UNDECIDED,
         confidence=CONFIDENCE,
         measurement=_measurement(evidence) if evidence.runs else None,
+        borderline=borderline_document(_borderline(answer, evidence)),
     )
+
+
+def _borderline(answer: Answer, evidence: Evidence) -> Borderline | None:
+    return borderline(evidence, answer.history, answer.spec.confirm.repeats)
 
 
 def _measurement(evidence: Evidence) -> MeasurementDocument:
@@ -286,7 +296,7 @@ def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:
         lines.append(
             f"  SLO        {tally.slo}: {verdict} at {CONFIDENCE:.0%} ({tally.bad} of {tally.requests} {bad}{effect})"
         )
-    return lines
+    return [*lines, *borderline_lines(_borderline(answer, evidence), candidate)]
 
 
 def _closest_lines(conclusion: NothingFeasible) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from tuner.domain.borderline import Borderline
 from tuner.domain.earlier import WarmStart
 from tuner.domain.explanation import Change, Explanation, Ground, Neighbour
 from tuner.domain.recommendation import Candidate
-from tuner.domain.space import KnobValue
+from tuner.domain.slo import CONFIDENCE
+from tuner.domain.space import KnobValue, shown
 
 NEIGHBOURS_SHOWN = 4
 KNOBS_SHOWN = 4
@@ -22,6 +25,24 @@ class Document(BaseModel):
     """Closed, as every document."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class DearerDocument(Document):
+    """The cheapest candidate, at this cost or more, that one screening trial saw well within every limit."""
+
+    configuration: dict[str, KnobValue]
+    replicas: int
+    hourly_cost: float
+
+
+class BorderlineDocument(Document):
+    """The percentile's interval spans its limit; null means infinite."""
+
+    indicator: str
+    limit_ms: float
+    low_ms: float | None
+    high_ms: float | None
+    next_dearer: DearerDocument | None
 
 
 class NeighbourDocument(Document):
@@ -75,6 +96,44 @@ class EarlierDocument(Document):
     model: str
     same_model: bool
     trials: int
+
+
+def borderline_document(found: Borderline | None) -> BorderlineDocument | None:
+    if found is None:
+        return None
+    dearer = found.next_dearer
+    return BorderlineDocument(
+        indicator=found.slo.indicator,
+        limit_ms=found.slo.max,
+        low_ms=found.low_ms if math.isfinite(found.low_ms) else None,
+        high_ms=found.high_ms if math.isfinite(found.high_ms) else None,
+        next_dearer=None
+        if dearer is None
+        else DearerDocument(
+            configuration=dearer.configuration.as_dict(),
+            replicas=dearer.replicas,
+            hourly_cost=dearer.cost_per_hour,
+        ),
+    )
+
+
+def borderline_lines(found: Borderline | None, answer: Candidate) -> list[str]:
+    """That the answer is borderline, and what has room to spare."""
+    if found is None:
+        return []
+    lines = [
+        f"  borderline {found.slo}: it lies between {found.low_ms:.1f} and {found.high_ms:.1f} ms"
+        f" (bounds at {CONFIDENCE:.0%}, and each deployment's own)"
+    ]
+    dearer = found.next_dearer
+    if dearer is None:
+        return [*lines, "  headroom   nothing dearer that was tested has room to spare"]
+    settings = ", ".join(f"{name}={shown(value)}" for name, value in dearer.configuration.settings)
+    return [
+        *lines,
+        f"  headroom   {settings}, {dearer.replicas} replicas at {dearer.cost_per_hour:.4f}"
+        f" ({_money(dearer.cost_per_hour, answer)}); screened, not proven",
+    ]
 
 
 def explanation_document(explanation: Explanation) -> ExplanationDocument:
