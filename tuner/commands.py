@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -260,6 +261,15 @@ def prices_text(spec: StudySpec) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
+
+
+def imported_prices(file: Path, book: Path, *, region: str, as_of: date, term: Literal["on_demand", "spot"]) -> str:
+    """Rows for a price book, from a public price list. Raises SpecError, UsageError."""
+    from tuner.price_import import gpu_rows, read_machines
+    from tuner.prices import load_price_book
+
+    priced = load_price_book(book, currency="USD", term=term)
+    return "\n".join(gpu_rows(read_machines(file), priced, region=region, as_of=as_of, source=file.name))
 
 
 def price_warnings(spec: StudySpec) -> tuple[str, ...]:
