@@ -162,7 +162,8 @@ class GrpcCall:
                 raise BrokenAnswer(f"the server ended the call: {_name(frame.error_code, ERROR_NAMES)}")
             case GoAwayFrame():
                 self.keep_alive = False
-                if self._complete or frame.last_stream_id < self._stream:
+                idle = self._complete and not self._headers
+                if idle or (not self._complete and frame.last_stream_id < self._stream):
                     raise BrokenAnswer(f"the server ended the connection: {_name(frame.error_code, ERROR_NAMES)}")
             case _:
                 pass

@@ -11,6 +11,7 @@ from reports.alternatives import difference_text, objective_text, percentile_nam
 from reports.numbers import Quantity, Rounding, count, rate, share, shortened
 from reports.trial_rows import NOTE_LENGTH, Setting, one_line, settings_of
 from tuner.domain.borderline import borderline
+from tuner.domain.diagnosis import NOTHING_TOLD, diagnose_all
 from tuner.domain.histogram import LatencyCounts
 from tuner.domain.measurement import Measurement
 from tuner.domain.recommendation import (
@@ -89,7 +90,10 @@ class ObjectiveRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The first screen. `candidate` is what the figures highlight, and `marked` what they call it."""
+    """The first screen. `candidate` is what the figures highlight, and `marked` what they call it.
+
+    `bottleneck` is what limits it at this load, as a sentence; empty where the server told nothing.
+    """
 
     state: State
     badge: str
@@ -102,6 +106,7 @@ class Answer:
     objectives: tuple[ObjectiveRow, ...]
     rests_on: str
     borderline: str = ""
+    bottleneck: str = ""
 
 
 def answer_of(spec: StudySpec, trials: Sequence[Trial], conclusion: Conclusion | None, rounding: Rounding) -> Answer:
@@ -171,6 +176,7 @@ def _from_evidence(
         objectives=tuple(_objective(tally, rounding) for tally in tallies),
         rests_on=_rests_on(spec, runs, proofs=len(evidence.runs)),
         borderline=_borderline(spec, trials, evidence, rounding),
+        bottleneck=_bottleneck(runs),
     )
 
 
@@ -252,6 +258,17 @@ def _rests_on(spec: StudySpec, runs: Sequence[Measurement], *, proofs: int) -> s
     return f"{where}, {requests:,} requests at {offered} rps on each replica"
 
 
+def _bottleneck(runs: Sequence[Measurement]) -> str:
+    found = diagnose_all(runs)
+    if found is None or found.evidence == NOTHING_TOLD:
+        return ""
+    return sentence(
+        f"bottleneck at this load: {found.bottleneck}, {found.evidence}"
+        if found.known
+        else f"of the server at this load {found.evidence}"
+    )
+
+
 def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, rounding: Rounding) -> Answer:
     if closest is None:
         return _empty("nothing", "No configuration tried can serve this load", reason)
@@ -272,6 +289,7 @@ def _nothing(spec: StudySpec, reason: str, closest: tuple[Trial, Level] | None, 
         objectives=tuple(_objective(tally, rounding) for tally in measurement.tallies),
         rests_on=f"trial {trial.number}, {measurement.requests:,} requests "
         f"at {rate(measurement.offered_rps).text} rps on one replica",
+        bottleneck=_bottleneck([measurement]),
     )
 
 

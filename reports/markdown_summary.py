@@ -20,6 +20,7 @@ def summary(report: StudyReport) -> str:
         _verdict_line(report),
         _spec_table(report),
         _latency_line(report),
+        escaped(report.answer.bottleneck),
         _objectives(report),
         _cheaper(report),
         _one_step(report),

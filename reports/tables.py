@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from tuner.domain.diagnosis import cpu_cores_used, cpu_throttled_ratio, diagnose, gpu_busy_ratio, queue_ratio
+from tuner.domain.measurement import Measurement
 from tuner.domain.slo import assess
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Confirmation, Failed, Infeasible, Level, Measured, Trial
@@ -30,12 +32,33 @@ NUMBERS = {
     "window_s": "Float64",
     "send_lag_p99_ms": "Float64",
     "generator_cpu_ratio": "Float64",
+    "cpu_cores_used": "Float64",
+    "cpu_throttled_ratio": "Float64",
+    "memory_peak_bytes": "Int64",
+    "mean_batch_size": "Float64",
+    "queue_ratio": "Float64",
+    "pending_peak": "Int64",
+    "gpu_busy_ratio": "Float64",
+    "gpu_memory_peak_bytes": "Int64",
+    "gpu_energy_j": "Float64",
     "deploy_s": "Float64",
     "load_s": "Float64",
     "teardown_s": "Float64",
     "seed": "Int64",
 }
-TEXTS = ("study", "started_at", "purpose", "outcome", "verdict", "doubts", "reason", "currency", "configuration")
+TEXTS = (
+    "study",
+    "started_at",
+    "purpose",
+    "outcome",
+    "verdict",
+    "doubts",
+    "reason",
+    "bottleneck",
+    "bottleneck_evidence",
+    "currency",
+    "configuration",
+)
 ORDER = (
     "study",
     "trial",
@@ -62,6 +85,17 @@ ORDER = (
     "reason",
     "send_lag_p99_ms",
     "generator_cpu_ratio",
+    "bottleneck",
+    "bottleneck_evidence",
+    "cpu_cores_used",
+    "cpu_throttled_ratio",
+    "memory_peak_bytes",
+    "mean_batch_size",
+    "queue_ratio",
+    "pending_peak",
+    "gpu_busy_ratio",
+    "gpu_memory_peak_bytes",
+    "gpu_energy_j",
     "deploy_s",
     "load_s",
     "teardown_s",
@@ -150,4 +184,23 @@ def _measured(trial: Trial, level: Level) -> dict[str, Value]:
         "reason": "; ".join(broken),
         "send_lag_p99_ms": measurement.send_lag_p99_ms,
         "generator_cpu_ratio": measurement.generator_cpu_ratio,
+        **_telemetry(measurement),
+    }
+
+
+def _telemetry(measurement: Measurement) -> dict[str, Value]:
+    """What limited it, and the server's own figures behind that; those it does not tell stay empty."""
+    told, found = measurement.telemetry, diagnose(measurement)
+    return {
+        "bottleneck": str(found.bottleneck),
+        "bottleneck_evidence": found.evidence,
+        "cpu_cores_used": cpu_cores_used(measurement),
+        "cpu_throttled_ratio": cpu_throttled_ratio(measurement),
+        "memory_peak_bytes": told.memory_peak_bytes,
+        "mean_batch_size": told.mean_batch_size,
+        "queue_ratio": queue_ratio(measurement),
+        "pending_peak": told.pending_peak,
+        "gpu_busy_ratio": gpu_busy_ratio(measurement),
+        "gpu_memory_peak_bytes": None if told.gpu is None else told.gpu.memory_peak_bytes,
+        "gpu_energy_j": None if told.gpu is None else told.gpu.energy_j,
     }

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from reports.numbers import Quantity, Rounding, duration, rate, seconds, share, shortened
-from tuner.domain.deployment import Telemetry
+from reports.numbers import Quantity, Rounding, duration, rate, seconds, shortened
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.measurement import Doubt, Measurement
 from tuner.domain.slo import PERCENT, Slo, Tally, Verdict
 from tuner.domain.space import Configuration, shown
@@ -253,23 +253,21 @@ def _notes(outcome: Outcome) -> tuple[str, ...]:
             return (shortened(text, NOTE_LENGTH),)
         case Measured():
             level = shown_level(outcome)
-            return () if level is None else tuple(_measurement_notes(level.measurement))
+            return () if level is None else tuple(_level_notes(level))
         case _ as unreachable:
             assert_never(unreachable)
 
 
-def _measurement_notes(measurement: Measurement) -> list[str]:
-    notes = [DOUBT_TEXT[doubt] for doubt in measurement.doubts]
+def _level_notes(level: Level) -> list[str]:
+    """What limited it, then what to know of the measurement; a certain miss is certain however few requests showed."""
+    measurement, found = level.measurement, diagnose(level.measurement)
+    certain = level.verdict is Verdict.FAIL
+    doubts = [doubt for doubt in measurement.doubts if not (certain and doubt is Doubt.FEW_REQUESTS)]
+    notes = [DOUBT_TEXT[doubt] for doubt in doubts]
     if measurement.first_error:
         notes.append(shortened(f"first failure: {measurement.first_error}", NOTE_LENGTH))
-    return notes + _throttling(measurement.telemetry)
-
-
-def _throttling(telemetry: Telemetry) -> list[str]:
-    if not telemetry.periods or not telemetry.throttled_periods:
-        return []
-    ratio = telemetry.throttled_periods / telemetry.periods
-    return [f"CPU held back in {share(ratio)} of periods"] if ratio >= 0.05 else []
+    # A queue that only the doubt shows is told by it.
+    return ([str(found)] if found.known and found.evidence not in notes else []) + notes
 
 
 def time_spent(phases: Sequence[Phases]) -> tuple[tuple[str, str], ...]:

@@ -39,15 +39,17 @@ class EndpointTelemetry:
     @property
     def metrics_answer(self) -> bool:
         """Whether metrics are asked for, and come."""
-        return self._watch is not None and self._watch.latest() is not None
+        if self._watch is None:
+            return False
+        self._watch.sampler.now()
+        return self._watch.last is not None
 
     def read(self) -> Telemetry:
         """The counters now, statistics before metrics; None where neither tells."""
         told = self._from_statistics()
-        metrics = self._watch.latest() if self._watch is not None else None
-        if told is None:
-            told = _from_metrics(metrics or TritonMetrics())
         pending_peak = self._watch.take_pending_peak() if self._watch is not None else None
+        if told is None:
+            told = _from_metrics((self._watch and self._watch.last) or TritonMetrics())
         gpu = self._watch.gpu() if self._watch is not None else None
         return Telemetry(
             inference_count=told.inference_count,

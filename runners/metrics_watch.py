@@ -13,29 +13,28 @@ INTERVAL_S = 1.0
 
 
 class MetricsWatch:
-    """Gauges added up or held at their highest; `read` gives the text of /metrics, or None where nothing answers."""
+    """Gauges added up or held at their highest; `read` gives the text of /metrics, or None where nothing answers.
+
+    `last` is the last look, None where nothing answered it.
+    """
 
     def __init__(self, read: Callable[[], str | None], model: str) -> None:
         self._read, self._model = read, model
-        self._last: TritonMetrics | None = None
+        self.last: TritonMetrics | None = None
         self._pending_peak: int | None = None
         self._memory_peak_bytes: int | None = None
         self._busy = Stream()
         self.sampler = Sampler(self._look, interval_s=INTERVAL_S)
 
-    def latest(self) -> TritonMetrics | None:
-        """Read now; None where nothing answers."""
-        self.sampler.now()
-        return self._last
-
     def take_pending_peak(self) -> int | None:
-        """The most requests that waited at any look since this was last asked."""
+        """The most requests that waited at any look since this was last asked, now included; None without a look."""
+        self.sampler.now()
         peak, self._pending_peak = self._pending_peak, None
         return peak
 
     def gpu(self) -> GpuUse | None:
         """What the looks so far add up to; None where the server tells nothing of a GPU."""
-        last = self._last
+        last = self.last
         if last is None or (last.gpu_busy_ratio is None and last.gpu_memory_used_bytes is None):
             return None
         return GpuUse(
@@ -51,7 +50,7 @@ class MetricsWatch:
             found = None if text is None else parse_metrics(text, self._model)
         except ValueError:
             found = None
-        self._last = found
+        self.last = found
         if found is None:
             return
         self._pending_peak = _larger(self._pending_peak, found.pending)

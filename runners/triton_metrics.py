@@ -39,7 +39,8 @@ def parse_metrics(text: str, model: str) -> TritonMetrics:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 if not model or sample.labels.get("model", model) == model:
-                    found[sample.name].append(float(sample.value))
+                    # The parser gives counters the ending that OpenMetrics wants of them.
+                    found[sample.name.removesuffix("_total")].append(float(sample.value))
     except (ValueError, IndexError, KeyError) as error:
         raise ValueError(f"this is no text of metrics: {error}") from error
     totals = {name: sum(values) for name, values in found.items()}

@@ -17,7 +17,7 @@ from runners.process_table import processes_with
 from runners.server_environment import ServerEnvironment, default_cache_dir, server_environment
 from tuner.clock import SystemClock
 from tuner.domain.cost import Footprint
-from tuner.domain.deployment import Deployment, ModelRef
+from tuner.domain.deployment import Deployment, KserveProtocol, ModelRef
 
 QUICKSTART_MODEL = Path(__file__).parents[1] / "examples" / "quickstart" / "cls.onnx"
 IMAGE_SHAPE = (3, 48, 192)
@@ -34,7 +34,13 @@ def quickstart_model() -> ServedModel:
     return served_model(ModelRef(name="cls", path=str(QUICKSTART_MODEL)), environment())
 
 
-def local_runner(registry: Path, *, model: ServedModel | None = None, ready_timeout_s: float = 30.0) -> LocalRunner:
+def local_runner(
+    registry: Path,
+    *,
+    model: ServedModel | None = None,
+    ready_timeout_s: float = 30.0,
+    protocol: KserveProtocol = "kserve_http",
+) -> LocalRunner:
     return LocalRunner(
         model=model or quickstart_model(),
         environment=environment(),
@@ -44,6 +50,7 @@ def local_runner(registry: Path, *, model: ServedModel | None = None, ready_time
         registry=registry,
         clock=SystemClock(),
         inherited=os.environ,
+        protocol=protocol,
     )
 
 

@@ -21,6 +21,7 @@ from tuner.answer_explanation import (
 )
 from tuner.domain.agenda import estimate, tried
 from tuner.domain.borderline import Borderline, borderline
+from tuner.domain.diagnosis import diagnose_all
 from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import (
@@ -64,8 +65,18 @@ class MeasurementDocument(Document):
     design_effect: float
 
 
+class BottleneckDocument(Document):
+    """What limits it at this load, and the figures that show it; `unknown` where nothing that was seen is used up."""
+
+    name: str
+    evidence: str
+
+
 class RecommendationDocument(Document):
-    """One candidate; `measurement` is null where it was never deployed afresh, `borderline` where no limit is near."""
+    """One candidate; `measurement` and `bottleneck` are null where it was never deployed afresh.
+
+    `borderline` is null where no limit is near.
+    """
 
     configuration: dict[str, KnobValue]
     replicas: int
@@ -76,6 +87,7 @@ class RecommendationDocument(Document):
     confidence: float
     measurement: MeasurementDocument | None
     borderline: BorderlineDocument | None
+    bottleneck: BottleneckDocument | None
 
 
 class TrialCounts(Document):
@@ -178,11 +190,17 @@ def _recommendation(answer: Answer) -> RecommendationDocument | None:
         confidence=CONFIDENCE,
         measurement=_measurement(evidence) if evidence.runs else None,
         borderline=borderline_document(_borderline(answer, evidence)),
+        bottleneck=_bottleneck(evidence),
     )
 
 
 def _borderline(answer: Answer, evidence: Evidence) -> Borderline | None:
     return borderline(evidence, answer.history, answer.spec.confirm.repeats)
+
+
+def _bottleneck(evidence: Evidence) -> BottleneckDocument | None:
+    found = diagnose_all(evidence.runs)
+    return None if found is None else BottleneckDocument(name=str(found.bottleneck), evidence=found.evidence)
 
 
 def _measurement(evidence: Evidence) -> MeasurementDocument:
@@ -296,6 +314,7 @@ def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:
         lines.append(
             f"  SLO        {tally.slo}: {verdict} at {CONFIDENCE:.0%} ({tally.bad} of {tally.requests} {bad}{effect})"
         )
+    lines.append(f"  bottleneck {diagnose_all(evidence.runs)}")
     return [*lines, *borderline_lines(_borderline(answer, evidence), candidate)]
 
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from reports.study_report import Provenance, StudyReport
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
@@ -24,6 +25,7 @@ from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import Conclusion, Proven, Unproven
 from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
+from tuner.load_target import Target
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import search_problem
@@ -104,6 +106,31 @@ def open_load_generator(workers: int = 1) -> AbstractContextManager[LoadGenerato
     from load_profiles.locust_generator import LocustLoadGenerator
 
     return LocustLoadGenerator(workers=workers)
+
+
+class EndpointReadings(Protocol):
+    """What a server that somebody else runs tells of itself."""
+
+    @property
+    def metrics_answer(self) -> bool: ...
+    def read(self) -> Telemetry: ...
+
+
+def watch_endpoint(
+    deployment: Deployment, target: Target, metrics: Target | None
+) -> AbstractContextManager[EndpointReadings]:
+    """Triton's statistics where requests go over KServe v2 HTTP, and the metrics where they are; pinned like load."""
+    from runners.endpoint_telemetry import EndpointTelemetry
+    from runners.triton_http import TritonHttp
+
+    def at(place: Target, base: str) -> TritonHttp:
+        return TritonHttp(host=place.address, port=place.port, name=place.host, base=base)
+
+    return EndpointTelemetry(
+        model=deployment.model_name,
+        statistics=at(target, target.path) if deployment.protocol == "kserve_http" else None,
+        metrics=None if metrics is None else (at(metrics, ""), metrics.path or "/metrics"),
+    )
 
 
 def grpc_model_inputs(authority: str, *, host: str, model: str) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -85,6 +85,9 @@ AllowOption = Annotated[
 CapacityOption = Annotated[
     bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
 ]
+MetricsOption = Annotated[
+    str, typer.Option("--metrics-url", help="http://HOST:PORT/metrics of the same server, for what only they tell.")
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
 
 
@@ -174,6 +177,7 @@ def load(
     find_capacity: CapacityOption = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     workers: WorkersOption = 1,
+    metrics_url: MetricsOption = "",
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
@@ -197,6 +201,7 @@ def load(
         capacity=find_capacity,
         seed=seed,
         workers=workers,
+        metrics_url=metrics_url,
     )
     with orderly_stop():
         result = carry_out(request)

@@ -39,7 +39,8 @@ def _comparable(spec: StudySpec) -> dict[str, Any]:
     prices = [[p.resource, p.sku, p.price_per_hour] for p in prices_used(spec.pricing, spec.space)]
     return {
         "model": {"name": spec.model.name, "digest": spec.model.digest},
-        "runner": asdict(spec.runner),
+        # Without what the runner does not have: older studies know nothing of it.
+        "runner": {key: value for key, value in asdict(spec.runner).items() if value is not None},
         "knobs": [[knob.name, list(knob.values)] for knob in spec.space.knobs],
         "load": asdict(spec.load),
         "slos": [asdict(slo) for slo in spec.slos],

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
 from tuner.assemble import grpc_model_inputs, open_load_generator
-from tuner.domain.capacity import Capacity, Probe, capacity_of, next_load_rps
-from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec
+from tuner.capacity_search import FoundCapacity, Level, search_capacity
+from tuner.domain.capacity import LOOK_CONFIDENCE
+from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import Measurement, measure
-from tuner.domain.slo import Slo, Tally, Verdict, assess, judge
+from tuner.domain.slo import CONFIDENCE, Slo, Tally, assess, judge
 from tuner.domain.space import Configuration
 from tuner.load_target import Target, inputs_from, model_inputs
+from tuner.load_telemetry import bottleneck_document, nothing_told, telemetry_document, telemetry_text
 from tuner.ports import LoadGenerator
 
 EXIT_CODES = {"PASS": 0, None: 0, "FAIL": 3, "UNDECIDED": 4, "INVALID": 7}
@@ -23,13 +26,19 @@ EXIT_CODES = {"PASS": 0, None: 0, "FAIL": 3, "UNDECIDED": 4, "INVALID": 7}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadResult:
-    """The last measurement, what it shows, and the capacity where that was asked for."""
+    """The last measurement, what it shows, and the capacity where that was asked for.
+
+    `tallies` is the evidence the verdict rests on, at `confidence`: of this measurement, or of all at this load.
+    `rate_rps` is the rate that was asked for: the full one, where the arrivals have a shape.
+    """
 
     measurement: Measurement
+    tallies: tuple[Tally, ...]
     verdict: str | None
+    rate_rps: float
     seed: int
-    probes: tuple[Probe, ...] = ()
-    capacity: Capacity | None = None
+    confidence: float = CONFIDENCE
+    found: FoundCapacity | None = None
 
     @property
     def exit_code(self) -> int:
@@ -68,63 +77,78 @@ def _inputs(target: Target, model: str, protocol: Protocol) -> tuple[tuple[Tenso
             assert_never(unreachable)
 
 
-def run_load(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
-    """One measurement and its verdict."""
+def run_load(
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
+) -> LoadResult:
+    """One measurement and its verdict; `telemetry` reads the server's counters."""
     with open_load_generator(workers) as generator:
-        return _measured(generator, deployment, profile, slos)
+        return _measured(generator, deployment, profile, slos, telemetry)
 
 
-def find_capacity(deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo], *, workers: int = 1) -> LoadResult:
-    """Measurements at different loads until the highest load that passes is known; the last is at that load.
-
-    A load that the generator itself could not send is beyond what can be known: nothing higher is tried.
-    """
-    probes: list[Probe] = []
-    best: LoadResult | None = None
-    highest_rps = math.inf
+def find_capacity(
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    *,
+    workers: int = 1,
+    telemetry: Callable[[], Telemetry] = nothing_told,
+) -> LoadResult:
+    """The capacity, with the last measurement at the highest load that passed, or at the one nearest to passing."""
     with open_load_generator(workers) as generator:
-        while (rate_rps := next_load_rps(probes, profile.offered_rps, highest_rps=highest_rps)) is not None:
-            at_rate = replace(profile, offered_rps=rate_rps, seed=profile.seed + len(probes))
-            result = _measured(generator, deployment, at_rate, slos)
-            if result.verdict == "INVALID":
-                if best is None:
-                    return result
-                break
-            probes.append(Probe(offered_rps=rate_rps, verdict=Verdict((result.verdict or "undecided").lower())))
-            best = _better(best, result)
-    assert best is not None  # noqa: S101 - the first load is always tried
-    return replace(best, probes=tuple(probes), capacity=capacity_of(probes))
-
-
-def _better(best: LoadResult | None, result: LoadResult) -> LoadResult:
-    """The highest load that passed; without one, the nearest to passing."""
-    order = {"FAIL": 0, "UNDECIDED": 1, "PASS": 2}
-
-    def rank(one: LoadResult) -> tuple[int, float]:
-        grade = order[one.verdict or "PASS"]
-        return grade, one.measurement.offered_rps if grade == 2 else -one.measurement.offered_rps
-
-    return result if best is None or rank(result) > rank(best) else best
+        found = search_capacity(generator, deployment, profile, slos, telemetry)
+    return LoadResult(
+        measurement=found.best.measurement,
+        tallies=found.best.tallies,
+        confidence=LOOK_CONFIDENCE,
+        verdict="INVALID" if found.best.verdict is None else found.best.verdict.value.upper(),
+        rate_rps=found.best.offered_rps,
+        seed=profile.seed,
+        found=found,
+    )
 
 
 def _measured(
-    generator: LoadGenerator, deployment: Deployment, profile: LoadProfile, slos: Sequence[Slo]
+    generator: LoadGenerator,
+    deployment: Deployment,
+    profile: LoadProfile,
+    slos: Sequence[Slo],
+    telemetry: Callable[[], Telemetry],
 ) -> LoadResult:
+    before = telemetry()
     run = generator.drive(deployment, profile)
-    measurement = measure(run, slos, Telemetry())
+    measurement = measure(run, slos, telemetry_between(before, telemetry()))
     verdict: str | None = judge(measurement.tallies).value.upper() if slos else None
     if measurement.spoiled:
         verdict = "INVALID"
-    return LoadResult(measurement=measurement, verdict=verdict, seed=profile.seed)
+    return LoadResult(
+        measurement=measurement,
+        tallies=measurement.tallies,
+        verdict=verdict,
+        rate_rps=profile.offered_rps,
+        seed=profile.seed,
+    )
 
 
 def load_document(result: LoadResult) -> str:
-    """The result as one JSON document; null stands for infinite: a percentile that falls on a failed request."""
+    """The result as one JSON document; null stands for infinite: a percentile that falls on a failed request.
+
+    `rate_rps` is the rate asked for, and `offered_rps` what its arrivals made of it: requests due in the window per
+    second, which for random arrivals is near the rate and for shaped ones below it. Of these `achieved_rps` were
+    answered well, however late, and `sent` left at all; `answered_rps` are good answers that came within the window,
+    so what an overloaded server carries.
+    """
     seen = result.measurement
     document: dict[str, Any] = {
+        "rate_rps": result.rate_rps,
         "offered_rps": seen.offered_rps,
         "achieved_rps": seen.achieved_rps,
-        "sent": seen.requests,
+        "answered_rps": seen.answered_rps,
+        "sent": seen.requests - seen.never_sent,
         "errors": seen.errors,
         "first_error": seen.first_error,
         "window_s": seen.window_s,
@@ -133,23 +157,41 @@ def load_document(result: LoadResult) -> str:
         "generator_cpu_ratio": seen.generator_cpu_ratio,
         "generator_cpu_ms_per_request": seen.generator_cpu_ms_per_request,
         "verdict": result.verdict,
-        "slos": [_slo_document(tally) for tally in seen.tallies],
+        "confidence": result.confidence,
+        "slos": [_slo_document(tally, result.confidence) for tally in result.tallies],
         "doubts": [str(doubt) for doubt in seen.doubts],
+        "telemetry": telemetry_document(seen),
+        "bottleneck": bottleneck_document(seen),
         "seed": result.seed,
     }
-    if result.capacity is not None:
-        document["capacity_rps"] = result.capacity.low_rps
-        document["capacity_interval_rps"] = [result.capacity.low_rps, result.capacity.high_rps]
-        document["probes"] = [
-            {"offered_rps": probe.offered_rps, "verdict": probe.verdict.value.upper()} for probe in result.probes
-        ]
+    if result.found is not None:
+        capacity = result.found.capacity
+        document["capacity_rps"] = capacity.low_rps
+        document["capacity_interval_rps"] = [capacity.low_rps, capacity.high_rps]
+        document["load_s"] = result.found.load_s
+        document["probes"] = [_probe_document(level) for level in result.found.levels]
     return json.dumps(_finite(document), indent=2, allow_nan=False)
 
 
-def _slo_document(tally: Tally) -> dict[str, Any]:
+def _probe_document(level: Level) -> dict[str, Any]:
+    return {
+        "offered_rps": level.offered_rps,
+        "verdict": _verdict_of(level),
+        "load_s": level.load_s,
+        "requests": level.tallies[0].requests,
+        "latency_p99_ms": level.measurement.latency_ms.p99,
+        "doubts": [str(doubt) for doubt in level.measurement.doubts],
+    }
+
+
+def _verdict_of(level: Level) -> str:
+    return "INVALID" if level.verdict is None else level.verdict.value.upper()
+
+
+def _slo_document(tally: Tally, confidence: float) -> dict[str, Any]:
     return {
         "slo": str(tally.slo),
-        "verdict": assess(tally).verdict.value.upper(),
+        "verdict": assess(tally, confidence).verdict.value.upper(),
         "observed": tally.slo.shown(tally.observed),
         "requests": tally.requests,
         "bad": tally.bad,
@@ -167,12 +209,29 @@ def load_text(result: LoadResult) -> str:
         f"max {at.max:.2f}",
         f"send lag p99 {seen.send_lag_p99_ms:.2f} ms, generator {seen.generator_cpu_ms_per_request:.3f} CPU ms/request",
     ]
+    told = telemetry_text(seen)
+    lines += [told] if told else []
     lines += [f"doubt: {doubt}" for doubt in seen.doubts]
-    if result.capacity is not None:
-        high = result.capacity.high_rps
-        upper = "no load tried failed" if high is None else f"{high:.4g} certainly fails"
-        lines.append(f"capacity: {result.capacity.low_rps:.4g} requests/s certainly pass, {upper}")
+    lines.append(f"bottleneck: {diagnose(seen)}")
+    if result.found is not None:
+        lines = [*(_probe_line(level) for level in result.found.levels), "", *lines, _capacity_line(result.found)]
     return "\n".join([*lines, f"verdict: {result.verdict or 'none asked for'}"])
+
+
+def _probe_line(level: Level) -> str:
+    doubts = ", ".join(map(str, level.measurement.doubts))
+    p99_ms = level.measurement.latency_ms.p99
+    figures = f"{level.offered_rps:10.5g} requests/s: {_verdict_of(level):9s}  p99 {p99_ms:.2f} ms"
+    return (
+        f"{figures}, {level.tallies[0].requests} requests, {level.load_s:.1f} s{'  doubt: ' + doubts if doubts else ''}"
+    )
+
+
+def _capacity_line(found: FoundCapacity) -> str:
+    capacity = found.capacity
+    upper = "no load tried failed" if capacity.high_rps is None else f"{capacity.high_rps:.5g} certainly fail"
+    took = f"({len(found.levels)} loads, {found.load_s:.0f} s of load)"
+    return f"capacity: {capacity.low_rps:.5g} requests/s certainly pass, {upper} {took}"
 
 
 def _finite(value: Any) -> Any:

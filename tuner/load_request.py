@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from tuner.assemble import watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
 from tuner.domain.deployment import Protocol
 from tuner.domain.errors import UsageError
@@ -42,6 +43,7 @@ class LoadRequest:
     capacity: bool
     seed: int
     workers: int = 1
+    metrics_url: str = ""
 
 
 def carry_out(request: LoadRequest) -> LoadResult:
@@ -62,7 +64,14 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    return (find_capacity if request.capacity else run_load)(deployment, profile, slos, workers=request.workers)
+    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
+    carried_out = find_capacity if request.capacity else run_load
+    with watch_endpoint(deployment, target, metrics) as told:
+        if metrics is not None and not told.metrics_answer:
+            raise UsageError(
+                f"{request.metrics_url} answers no metrics", hint="Triton's are at http://HOST:8002/metrics"
+            )
+        return carried_out(deployment, profile, slos, workers=request.workers, telemetry=told.read)
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:

@@ -39,7 +39,7 @@ def _one_model(draft: StudyDraft) -> Iterator[Finding]:
     if len(given) > 1:
         message = f"model has {' and '.join(given)}: exactly one is served"
         yield Finding(("model", given[1]), message, f"delete {' or '.join(given)}", at_key=True)
-    elif not given and draft.runner.kind not in {"simulated", "replay"}:
+    elif not given and draft.runner.kind not in {"simulated", "replay", "kubernetes"}:
         yield Finding(("model",), "no model is named", "write path:, repository: or image: below model", at_key=True)
     elif given == ["image"] and draft.runner.kind in {"local", "simulated"}:
         message = f"the runner '{draft.runner.kind}' starts no container"

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tuner.domain.arrival_kinds import KINDS, Arrivals, arrivals_from
+from tuner.domain.cluster import ClusterOptions
 from tuner.domain.cost import Footprint, PriceBook, Pricing
 from tuner.domain.deployment import ModelRef
 from tuner.domain.errors import Problem, SpecError, UsageError
@@ -20,6 +21,7 @@ from tuner.fingerprint import fingerprint
 from tuner.model_files import find_model
 from tuner.prices import load_price_book
 from tuner.spec_checks import check_prices, check_together
+from tuner.spec_cluster import check_cluster, cluster_options, read_base
 from tuner.spec_messages import findings_of
 from tuner.spec_model import FootprintSection, KnobsSection, LoadSection, SearchSection, StudyDraft, StudyFile
 from tuner.spec_problems import Finding, in_file_order
@@ -41,7 +43,8 @@ def load_spec(path: Path) -> StudySpec:
     model, wrong_model = _model(draft, path.parent)
     book, wrong_book, book_problems = _book(draft, path.parent)
     arrivals, wrong_trace = _arrivals(draft, path.parent)
-    findings += (*check_together(draft), *wrong_model, *wrong_book, *wrong_trace)
+    cluster, wrong_cluster = _cluster(draft, path.parent)
+    findings += (*check_together(draft), *wrong_model, *wrong_book, *wrong_trace, *wrong_cluster)
     # What the reader could not make sense of is already listed: that it is missing as well is no news.
     taken = {(problem.line, problem.column) for problem in document.problems}
     located = [finding.located(document.root, file) for finding in findings]
@@ -49,7 +52,7 @@ def load_spec(path: Path) -> StudySpec:
     problems = in_file_order([*document.problems, *fresh, *book_problems])
     if problems or model is None or book is None or not isinstance(draft, StudyFile):
         raise SpecError(problems)
-    return _spec(draft, model, book, arrivals)
+    return _spec(draft, model, book, arrivals, cluster)
 
 
 def _read(root: Node) -> tuple[StudyDraft, tuple[Finding, ...]]:
@@ -140,7 +143,24 @@ def _arrivals(draft: StudyDraft, folder: Path) -> tuple[Arrivals, tuple[Finding,
         return "poisson", ()
 
 
-def _spec(file: StudyFile, model: ModelRef, book: PriceBook, arrivals: Arrivals) -> StudySpec:
+def _cluster(draft: StudyDraft, folder: Path) -> tuple[ClusterOptions | None, tuple[Finding, ...]]:
+    """What the cluster's runner is told, or what is wrong with it; None where the study has another runner."""
+    if draft.runner is None:
+        return None, ()
+    wrong = tuple(check_cluster(draft))
+    section = draft.runner.kubernetes
+    if section is None or draft.runner.kind != "kubernetes":
+        return None, wrong
+    base = read_base(section.base, folder) if section.base else None
+    if isinstance(base, Finding):
+        return None, (*wrong, base)
+    image = (draft.model.image if draft.model else None) or ""
+    return cluster_options(section, load_s=draft.runner.ready_timeout_s, base=base, image=image), wrong
+
+
+def _spec(
+    file: StudyFile, model: ModelRef, book: PriceBook, arrivals: Arrivals, cluster: ClusterOptions | None
+) -> StudySpec:
     spec = StudySpec(
         name=file.metadata.name,
         model=model,
@@ -148,6 +168,7 @@ def _spec(file: StudyFile, model: ModelRef, book: PriceBook, arrivals: Arrivals)
             kind=file.runner.kind,
             ready_timeout_s=file.runner.ready_timeout_s,
             options=tuple(sorted(file.runner.options.items())),
+            kubernetes=cluster,
         ),
         space=_space(file.knobs),
         load=_load(file.load, arrivals),

@@ -9,6 +9,13 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from tuner.spec_cluster_model import (
+    DIGEST_PATTERN,
+    DNS_NAME_PATTERN,
+    DNS_PATTERN,
+    LABEL_KEY_PATTERN,
+    MIG_PATTERN,
+)
 from tuner.spec_model import ARGUMENT_PATTERN, ENV_PATTERN, KnobsSection, StudyFile
 from tuner.spec_problems import Finding, Path, nearest, number_hint, shown, unit_of
 
@@ -19,6 +26,13 @@ _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
+}
+_FORMS = {
+    DIGEST_PATTERN: "an image by its digest: registry/name@sha256:..., 64 hexadecimal digits",
+    DNS_PATTERN: "lower-case letters, digits and '-', at most 63",
+    DNS_NAME_PATTERN: "lower-case letters, digits, '-' and '.', at most 253",
+    LABEL_KEY_PATTERN: "a label's name: example.com/name or name",
+    MIG_PATTERN: "a MIG profile, such as 1g.10gb",
 }
 KNOB_NAMES = (*KnobsSection.model_fields, "env.NAME", "arg.NAME")
 
@@ -97,6 +111,8 @@ def _words(kind: str, value: object, context: Mapping[str, Any]) -> tuple[str, s
 def _form(pattern: str) -> str:
     if "[A-Z]{3}" in pattern:
         return "three capital letters, such as USD"
+    if pattern in _FORMS:
+        return _FORMS[pattern]
     return "letters, digits, '.', '_' and '-', starting with a letter or digit, at most 63"
 
 

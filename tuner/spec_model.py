@@ -13,6 +13,7 @@ from tuner.domain.deployment import KserveProtocol
 from tuner.domain.slo import GOODPUT, Indicator, Slo, goodput_slo
 from tuner.domain.space import KnobValue
 from tuner.domain.spec import OptimizerName, RunnerKind
+from tuner.spec_cluster_model import KubernetesSection
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ENV_PATTERN = r"^env\.[A-Za-z_][A-Za-z0-9_]{0,126}$"
@@ -101,6 +102,7 @@ class RunnerSection(_Section):
     options: dict[OptionName, Setting] = Field(
         default={}, max_length=256, description="The runner's own settings: a number or a text each."
     )
+    kubernetes: KubernetesSection | None = Field(default=None, description="The runner 'kubernetes' only.")
 
 
 class KnobsSection(_Section):

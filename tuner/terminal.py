@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from tuner.domain.agenda import estimate
+from tuner.domain.diagnosis import diagnose
 from tuner.domain.events import Event, LoadAdvanced, PhaseStarted, Repeated, StudyOpened, TrialFinished
 from tuner.domain.measurement import Doubt
 from tuner.domain.recommendation import candidates
@@ -118,7 +119,9 @@ def _level(level: Level, trial: Trial, spec: StudySpec) -> str:
     # A certain failure is certain however few requests showed it.
     worth_saying = [d for d in measurement.doubts if (d, level.verdict) != (Doubt.FEW_REQUESTS, Verdict.FAIL)]
     doubts = f" ({', '.join(worth_saying)})" if worth_saying else ""
-    verdict = f"{VERDICT_WORDS[level.verdict]}{doubts}"
+    found = diagnose(measurement)
+    cause = f", {found.bottleneck}" if found.known and level.verdict is Verdict.FAIL else ""
+    verdict = f"{VERDICT_WORDS[level.verdict]}{cause}{doubts}"
     return f"{replicas}{cost}  {' '.join(shown)} at {measurement.offered_rps:.0f} rps: {verdict}"
 
 

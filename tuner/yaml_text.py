@@ -325,6 +325,10 @@ def to_yaml(data: Plain) -> str:
 class _CarefulRepresenter(SafeRepresenter):
     """Quotes what a reader could take for something else. A class of its own, since the library registers by class."""
 
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's own name
+        """A value that occurs twice is written twice: what we write, we also read."""
+        return True
+
 
 def _represent_text(representer: Any, text: str) -> Any:
     readable = text.strip("./") and text.lower().strip(".") not in _WORDS_OF_YAML_1_1

@@ -19,11 +19,15 @@ TRUTH_REQUESTS = 110_000
 
 @dataclass(frozen=True)
 class Service:
-    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential."""
+    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential.
+
+    `whole` if a window has a shape of its own, and needs no warm-up.
+    """
 
     name: str
     latencies: Law
     heavy: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,18 @@ def one_server(gaps: Draws, work: Draws) -> Draws:
     return walk - np.minimum.accumulate(np.minimum(walk, 0.0), axis=1) + work
 
 
-def batch_server(gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0) -> Draws:
-    """One server that takes whatever waits, up to `largest`, and needs base + each * size for it."""
+def batch_server(gaps: Draws, largest: int = 8, base: float = 4.0, each: float = 1.0, timeout: float = 0.0) -> Draws:
+    """One server that takes whatever waits, up to `largest`, and needs base + each * size for it.
+
+    It waits for a full batch until its first request is `timeout` old.
+    """
     runs, requests = gaps.shape
     starts = np.concatenate([np.cumsum(gaps, axis=1), np.full((runs, largest + 1), np.inf)], axis=1)
     done, head, free = np.empty((runs, requests)), np.zeros(runs, int), np.zeros(runs)
     while (busy := np.flatnonzero(head < requests)).size:
         first = head[busy]
-        begin = np.maximum(free[busy], starts[busy, first])
+        full = starts[busy, np.minimum(first + largest - 1, requests + largest)]
+        begin = np.maximum(free[busy], np.minimum(starts[busy, first] + timeout, full))
         waiting = starts[busy[:, None], np.minimum(first[:, None] + np.arange(largest), requests + largest)]
         size = (waiting <= begin[:, None]).sum(axis=1)
         end = begin + base + each * size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.behaviour import Behaviour, serving
+from tests.servers.behaviour import GRPC_SERVER, Behaviour, serving
 from tuner import cli
 
 EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s")
@@ -166,6 +166,26 @@ def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good:
     assert document["errors"] == (0 if good else document["sent"])
 
 
+def test_a_grpc_server_is_asked_and_loaded_over_grpc(load):
+    with serving(Behaviour(), GRPC_SERVER) as port:
+        target = ("--target", f"grpc://127.0.0.1:{port}", "--model", "identity", *EASY, *WIDE)
+        code, out, _ = load(*target, "--protocol", "kserve_grpc", "--json")
+        refused, _, err = load(*target)
+    document = json.loads(out)
+    assert code == 0, document
+    assert document["errors"] == 0
+    assert refused == 2
+    assert "--protocol kserve_grpc" in err
+
+
+def test_no_grpc_server_there_is_exit_7_and_another_host_exit_9(load):
+    with serving(Behaviour()) as port:
+        pass
+    options = ("--model", "identity", "--rate", "10", "--protocol", "kserve_grpc")
+    assert load("--target", f"grpc://127.0.0.1:{port}", *options)[0] == 7
+    assert load("--target", "grpc://192.0.2.1:8001", *options)[0] == 9
+
+
 def test_a_server_that_never_passes_has_no_capacity(load):
     """Every third request fails: certain at 400 requests per second, too few to tell at a handful."""
     with serving(Behaviour(error_every=3)) as port:
@@ -176,3 +196,27 @@ def test_a_server_that_never_passes_has_no_capacity(load):
     assert document["capacity_rps"] == 0.0
     assert document["capacity_interval_rps"][1] <= 400.0
     assert {probe["verdict"] for probe in document["probes"]} <= {"FAIL", "UNDECIDED"}
+
+
+def test_a_server_that_tells_nothing_of_itself_has_no_telemetry_and_an_unknown_bottleneck(load, healthy: str):
+    _, out, _ = load("--target", healthy, "--model", "identity", "--rate", "50", "--duration", "0.5s", "--json")
+    document = json.loads(out)
+    assert document["telemetry"] is None
+    if document["verdict"] != "INVALID":
+        assert document["bottleneck"]["name"] == "unknown"
+        assert "not to be had" in document["bottleneck"]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("metrics_url", "exit_code", "words"),
+    [
+        ("http://192.0.2.1:8002/metrics", 9, "nothing was sent"),
+        ("ftp://127.0.0.1/metrics", 2, "no target"),
+        ("{healthy}/metrics", 2, "answers no metrics"),
+    ],
+)
+def test_metrics_obey_the_rules_of_targets_and_have_to_come(load, healthy: str, metrics_url, exit_code, words):
+    url = metrics_url.format(healthy=healthy)
+    code, out, err = load("--target", healthy, "--model", "identity", "--rate", "10", "--metrics-url", url)
+    assert (code, out) == (exit_code, ""), err
+    assert words in err

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tuner.domain.deployment import Deployment, TensorSpec
+from tuner.domain.deployment import Deployment, KserveProtocol, TensorSpec
 from tuner.domain.space import Configuration
 
-SCRIPT = Path(__file__).with_name("kserve_server.py")
+HTTP_SERVER = Path(__file__).with_name("kserve_server.py")
+GRPC_SERVER = Path(__file__).with_name("kserve_grpc_server.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +34,14 @@ class Behaviour:
     hang_after: int = 0
     die_after: int = 0
     one_at_a_time: bool = False
-    answer: str = "binary"  # binary | json | chunked | pieces | close | early_hints | redirect | error_body | short |
-    #                         wrong_size | garbage | two
+    answer: str = "binary"  # over gRPC see the server; over HTTP binary | json | chunked | pieces | close |
+    #                         early_hints | redirect | error_body | short | wrong_size | garbage | two
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[int]:
+def serving(behaviour: Behaviour, script: Path = HTTP_SERVER) -> Iterator[int]:
     """The port of such a server on 127.0.0.1; gone afterwards."""
-    argv = [sys.executable, str(SCRIPT), json.dumps(asdict(behaviour))]
+    argv = [sys.executable, str(script), json.dumps(asdict(behaviour))]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
             yield int(server.stdout.readline())
@@ -48,11 +49,12 @@ def serving(behaviour: Behaviour) -> Iterator[int]:
             server.kill()
 
 
-def deployment_at(port: int, *, shape: tuple[int, ...] = (16,)) -> Deployment:
+def deployment_at(port: int, *, shape: tuple[int, ...] = (16,), protocol: KserveProtocol = "kserve_http") -> Deployment:
     """A batched model with one float input."""
     return Deployment(
         deployment_id="test",
-        endpoint=f"http://127.0.0.1:{port}",
+        endpoint=f"{'grpc' if protocol == 'kserve_grpc' else 'http'}://127.0.0.1:{port}",
+        protocol=protocol,
         model_name="identity",
         inputs=(TensorSpec(name="x", datatype="FP32", shape=shape),),
         batched=True,

@@ -52,7 +52,7 @@ def gpu(**changes: float) -> Telemetry:
         (seen(replace(QUIET, queue_s=27.0)), Bottleneck.QUEUEING, "75 %"),
         (seen(Telemetry(), Doubt.OVERSATURATED), Bottleneck.QUEUEING, "queue grew"),
         (seen(QUIET), Bottleneck.UNKNOWN, "25 % of 2 cores busy, the GPU busy 60 % of the time, 10 % of the requests'"),
-        (seen(Telemetry(queue_s=1.0, compute_s=9.0)), Bottleneck.UNKNOWN, "CPU use is not to be seen"),
+        (seen(Telemetry(queue_s=1.0, compute_s=9.0)), Bottleneck.UNKNOWN, "its CPU not to be seen"),
         (seen(Telemetry()), Bottleneck.UNKNOWN, "not to be had"),
     ],
 )

@@ -30,6 +30,7 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000", "127.0.0.1:8000"),
         ("http://localhost:8000/base/", "http://127.0.0.1:8000/base", "localhost:8000"),
         ("http://[::1]:9000", "http://[::1]:9000", "[::1]:9000"),
+        ("grpc://localhost:8001", "grpc://127.0.0.1:8001", "localhost:8001"),
         ("http://127.0.0.1/x?y=1", "http://127.0.0.1:80/x?y=1", "127.0.0.1:80"),
     ],
 )
@@ -62,7 +63,18 @@ def test_a_localhost_that_is_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     "url",
-    ["", "127.0.0.1:8000", "https://127.0.0.1", "ftp://x", "http://a b", "http://u@h", "http://h:99999", "http://é"],
+    [
+        "",
+        "127.0.0.1:8000",
+        "https://127.0.0.1",
+        "ftp://x",
+        "http://a b",
+        "http://u@h",
+        "http://h:99999",
+        "http://é",
+        "grpc://127.0.0.1",
+        "grpc://127.0.0.1:8001/v2",
+    ],
 )
 def test_what_is_no_target_is_said(url: str):
     with pytest.raises(UsageError, match="no target"):

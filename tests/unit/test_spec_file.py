@@ -78,6 +78,15 @@ def test_what_is_left_out_has_the_stated_defaults(folder: Path):
     assert (spec.budget.failed_trials, spec.runner.ready_timeout_s) == (3, 60.0)
     assert (spec.load.timeout_s, spec.load.payload.kind, spec.load.payload.count) == (None, "random", 16)
     assert spec.pricing.book.currency == "USD"
+    assert spec.load.protocol == "kserve_http"
+
+
+def test_load_may_go_over_grpc_which_makes_it_another_study(folder: Path):
+    over_http = load(folder)
+    over_grpc = load(folder, **{"  arrivals: poisson": "  arrivals: poisson\n  protocol: kserve_grpc"})
+    assert over_grpc.load.protocol == "kserve_grpc"
+    assert spec_from_json(spec_to_json(over_grpc)) == over_grpc
+    assert differing_part(over_http, over_grpc) == "load"
 
 
 def test_numbers_are_listed_ascending_and_texts_as_written(folder: Path):

@@ -138,3 +138,9 @@ def test_long_texts_are_written_as_blocks():
     assert to_yaml({"config.pbtxt": 'name: "m"\nmax_batch_size: 8\n'}) == (
         'config.pbtxt: |\n  name: "m"\n  max_batch_size: 8\n'
     )
+
+
+def test_a_value_that_occurs_twice_is_written_twice():
+    shared = {"cpu": "1"}
+    text = to_yaml({"limits": shared, "requests": shared})
+    assert text == 'limits:\n  cpu: "1"\nrequests:\n  cpu: "1"\n'

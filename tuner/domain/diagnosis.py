@@ -15,6 +15,7 @@ THROTTLED_SHARE = 0.1
 MEMORY_SHARE = 0.95
 MEMORY_BUSY_SHARE = 0.8
 QUEUE_SHARE = 0.5
+NOTHING_TOLD = "the server's own figures were not to be had"
 GENERATOR_DOUBTS = frozenset({Doubt.SEND_LAG, Doubt.GENERATOR_CPU, Doubt.NOT_SENT, Doubt.WORKER_LOST, Doubt.START_SKEW})
 
 
@@ -42,7 +43,7 @@ class Diagnosis:
         return self.bottleneck is not Bottleneck.UNKNOWN
 
     def __str__(self) -> str:
-        return f"{self.bottleneck}: {self.evidence}"
+        return f"{self.bottleneck}: {self.evidence}" if self.known else self.evidence
 
 
 def diagnose(measurement: Measurement) -> Diagnosis:
@@ -175,9 +176,9 @@ def _nothing(seen: Measurement) -> str:
     ]
     told = ", ".join(part for part in parts if part)
     if not told:
-        return "the server's own figures were not to be had"
-    hidden = " and its CPU use is not to be seen" if use is None else ""
-    return f"nothing that was seen is used up ({told}){hidden}"
+        return NOTHING_TOLD
+    hidden = ", its CPU not to be seen" if use is None else ""
+    return f"nothing that was seen is used up: {told}{hidden}"
 
 
 def _percent(ratio: float) -> str:

@@ -13,7 +13,7 @@ from tuner.domain.growth import Growth, growth_of
 from tuner.domain.histogram import LatencyCounts, count_latencies, nearest_rank
 from tuner.domain.load import LoadRun
 from tuner.domain.slo import GOODPUT, PERCENT, Slo, Tally, Verdict, judge
-from tuner.domain.statistics import design_effect
+from tuner.domain.statistics import ascending, count_beyond, design_effect
 
 SEND_LAG_FLOOR_MS = 5.0
 SEND_LAG_SHARE_OF_LIMIT = 0.1
@@ -21,7 +21,7 @@ GENERATOR_CPU_LIMIT = 0.8
 SENT_SHARE_LIMIT = 0.99
 REQUESTS_BEYOND_PERCENTILE = 10
 OTHERS_CORES_LIMIT = 0.3
-BEYOND_TIMES = (1, 5, 10)
+STEADY_TIMES = 5.0
 WIDEST_SHARE = 0.1
 NEAR_LIMIT = 0.5
 
@@ -66,8 +66,9 @@ class LatencyMs:
 class Measurement:
     """One window of load on one deployment.
 
-    `requests` were due in the window and `achieved_rps` of them were answered well, however late; `answered_rps`
-    counts the good answers that arrived within the window, whenever they were due: what the server can carry.
+    `requests` were due in the window (`offered_rps` is what was due, not the rate it was drawn from), all but
+    `never_sent` of them left, and `achieved_rps` of them were answered well, however late; `answered_rps` counts the
+    good answers that arrived within the window, whenever they were due: what the server can carry.
     `loaded_s` is from the begin of the load, warm-up included, to the last answer: what the server's own counters
     cover.
     """
@@ -88,6 +89,7 @@ class Measurement:
     doubts: tuple[Doubt, ...]
     telemetry: Telemetry
     loaded_s: float | None = None
+    never_sent: int = 0
 
     @property
     def error_ratio(self) -> float:
@@ -139,6 +141,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
         loaded_s=_loaded_s(run),
+        never_sent=sum(math.isinf(lag_s) for lag_s in lags_s),
     )
 
 
@@ -155,60 +158,60 @@ def _answered_in_window(run: LoadRun) -> int:
 
 def count_bad(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> int:
     """How many requests break one of the bounds."""
-    limit_ms = _limit_ms(slo, slos)
-    return len([latency for latency in latencies_s if _is_bad(latency, limit_ms)])
+    return count_beyond(latencies_s, _limit_s(slo, slos))
 
 
 def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> Tally:
     """Count the requests that break one of the bounds, and measure how alike neighbours are.
 
-    The design effect is measured where there is something to see: at the limit, or at the observed percentile if that
-    is lower, since the same requests wait for each other on both sides of a limit that is hardly ever reached. The
-    largest of it there and at the thresholds that five and ten times as many exceed counts: with few late requests
-    it is mostly chance. What happens below half the limit says nothing about requests that break it.
+    The design effect is measured where there is something to see: at the observed percentile, and at the threshold
+    that five times as many requests exceed, but never beyond the limit, since the same requests wait for each other
+    on both sides of it. The first is right but rests on few late requests, the second is steady but low where only
+    the longest latencies are alike: the larger of the second and of the geometric mean of both counts, since both are
+    wrong by a factor. What happens below half the limit says nothing about requests that break it.
     """
-    bad, percentile = count_bad(slo, latencies_s, slos), PERCENT.get(slo.indicator)
+    limit_s, percentile = _limit_s(slo, slos), PERCENT.get(slo.indicator)
+    bad = count_beyond(latencies_s, limit_s)
+    sorted_s = ascending(latencies_s) if math.isfinite(limit_s) else []
+    near_s, steady_s = _thresholds_s(sorted_s, limit_s, slo.allowed_share) if sorted_s else (limit_s, limit_s)
+    near, steady = design_effect(latencies_s, near_s), design_effect(latencies_s, steady_s)
     return Tally(
         slo=slo,
         requests=len(latencies_s),
         bad=bad,
-        observed=nearest_rank(sorted(latencies_s), percentile) * 1000.0 if percentile else bad / len(latencies_s),
-        design_effect=_widest_effect(latencies_s, _limit_ms(slo, slos), slo.allowed_share),
+        observed=nearest_rank(sorted_s, percentile) * 1000.0 if percentile else bad / len(latencies_s),
+        design_effect=max(steady, math.sqrt(near * steady)),
     )
 
 
-def _limit_ms(slo: Slo, slos: Sequence[Slo]) -> float:
+def _limit_s(slo: Slo, slos: Sequence[Slo]) -> float:
     """What an answer must not be later than to be good; infinite where only failures count."""
     if slo.indicator in PERCENT:
-        return slo.max
+        return slo.max / 1000.0
     limits_ms = [other.max for other in slos if other.indicator in PERCENT]
-    return min(limits_ms, default=math.inf) if slo.indicator == GOODPUT else math.inf
+    return min(limits_ms, default=math.inf) / 1000.0 if slo.indicator == GOODPUT else math.inf
 
 
-def _is_bad(latency_s: float, limit_ms: float) -> bool:
-    return latency_s * 1000.0 > limit_ms or latency_s == math.inf
+def _thresholds_s(sorted_s: Sequence[float], limit_s: float, allowed_share: float) -> tuple[float, float]:
+    """Where the design effect is measured: what the allowed share exceeds, and what STEADY_TIMES as many do."""
 
+    def exceeded_by(share: float) -> float:
+        at_s = nearest_rank(sorted_s, 100.0 * (1.0 - share))
+        return min(limit_s, max(at_s, NEAR_LIMIT * limit_s))
 
-def _widest_effect(latencies_s: Sequence[float], limit_ms: float, allowed_share: float) -> float:
-    ascending = sorted(latencies_s) if math.isfinite(limit_ms) else []
-    effects = [design_effect([_is_bad(latency, limit_ms) for latency in latencies_s])]
-    for times in BEYOND_TIMES if ascending else ():
-        share = min(times * allowed_share, max(allowed_share, WIDEST_SHARE))
-        exceeded_ms = nearest_rank(ascending, 100.0 * (1.0 - share)) * 1000.0
-        threshold_ms = min(limit_ms, max(exceeded_ms, NEAR_LIMIT * limit_ms))
-        effects.append(design_effect([latency * 1000.0 > threshold_ms for latency in latencies_s]))
-    return max(effects)
+    widest = max(allowed_share, WIDEST_SHARE)
+    return exceeded_by(allowed_share), exceeded_by(min(STEADY_TIMES * allowed_share, widest))
 
 
 def _summary(latencies_s: Sequence[float]) -> LatencyMs:
-    ascending = sorted(latencies_s)
+    ordered = sorted(latencies_s)
 
     def at(percent: float) -> float:
-        return nearest_rank(ascending, percent) * 1000.0
+        return nearest_rank(ordered, percent) * 1000.0
 
-    mean_ms = math.fsum(ascending) / len(ascending) * 1000.0 if math.isfinite(ascending[-1]) else math.inf
+    mean_ms = math.fsum(ordered) / len(ordered) * 1000.0 if math.isfinite(ordered[-1]) else math.inf
     return LatencyMs(
-        p50=at(50), p90=at(90), p95=at(95), p99=at(99), p99_9=at(99.9), max=ascending[-1] * 1000.0, mean=mean_ms
+        p50=at(50), p90=at(90), p95=at(95), p99=at(99), p99_9=at(99.9), max=ordered[-1] * 1000.0, mean=mean_ms
     )
 
 

@@ -121,9 +121,10 @@ def assess(tally: Tally, confidence: float = CONFIDENCE) -> Assessment:
 def _looks_good(tally: Tally) -> float:
     """How often a service exactly at the limit looks at least this good.
 
-    The fewer independent bad requests the limit lets expect, the less the design effect is known, and it comes out
-    low more often than high: so for a PASS its excess over 1 is raised by CAUTION per expected bad request. The
-    figure is measured, by tests/benchmarks/verdicts.py.
+    Late requests come in clusters of N, and the effect is E[N^2] / E[N]. Estimated from k clusters of geometric N it
+    has a relative variance of 2 / k, half an effective request counts for one cluster, and low counts come with low
+    estimates. So for a PASS its excess over 1 is raised by CAUTION relative variances: by CAUTION per effective bad
+    request that the limit lets expect. CAUTION itself is measured, by tests/benchmarks/verdicts.py.
     """
     allowed = tally.slo.allowed_share
     if not allowed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tuner.domain.arrival_kinds import Arrivals
+from tuner.domain.cluster import ClusterOptions
 from tuner.domain.cost import Pricing, required_rps
 from tuner.domain.deployment import KserveProtocol, ModelRef
 from tuner.domain.load import LoadProfile, Payload
@@ -23,6 +24,7 @@ class RunnerSpec:
     kind: RunnerKind
     ready_timeout_s: float = 60.0
     options: tuple[tuple[str, KnobValue], ...] = ()
+    kubernetes: ClusterOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,17 +28,34 @@ def binomial_upper_tail(successes: float, trials: float, share: float) -> float:
     return float(betainc(successes, trials - successes + 1.0, share))
 
 
-def design_effect(flags: Sequence[bool]) -> float:
-    """By how much neighbours being alike inflates the variance of the share of true flags; at least 1.
+def ascending(values: Sequence[float]) -> list[float]:
+    """The values sorted: as `sorted`, some times faster."""
+    import numpy as np
+
+    ordered: list[float] = np.sort(np.asarray(values, dtype=float)).tolist()
+    return ordered
+
+
+def count_beyond(values: Sequence[float], limit: float) -> int:
+    """How many values are larger than the limit; infinite ones are larger than any."""
+    import numpy as np
+
+    series = np.asarray(values, dtype=float)
+    return int(np.count_nonzero((series > limit) | (series == np.inf)))
+
+
+def design_effect(values: Sequence[float], limit: float = 0.5) -> float:
+    """By how much neighbours being alike inflates the variance of the share of values beyond a limit; at least 1.
 
     Geyer's initial monotone sequence (Statistical Science 7, 1992, section 3.3): autocovariances are added pair by
     pair until a pair is no longer positive, and no pair counts for more than the one before. Unlike batch means it
-    needs no guess of how long neighbours stay alike, so it does not come out low near saturation. 1 where all flags
-    are the same, or there are none.
+    needs no guess of how long neighbours stay alike, so it does not come out low near saturation. 1 where all or
+    none are beyond the limit. Infinite values are beyond any limit.
     """
     import numpy as np
 
-    series = np.asarray(flags, dtype=float)
+    given = np.asarray(values, dtype=float)
+    series = ((given > limit) | (given == np.inf)).astype(float)
     share = float(series.mean()) if series.size else 0.0
     if share in (0.0, 1.0):
         return 1.0

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Literal
 
 from tuner.domain.deployment import TensorSpec
 from tuner.domain.errors import InfeasibleConfiguration, UsageError
 from tuner.domain.space import Configuration
 
+InstanceKind = Literal["KIND_CPU", "KIND_GPU"]
 BATCHING_KNOBS = (
     "max_batch_size",
     "queue_delay_ms",
@@ -66,9 +68,15 @@ def scheduling(configuration: Configuration) -> Scheduling:
 
 
 def render_config_pbtxt(
-    name: str, signature: ModelSignature, tuned: Scheduling, *, backend: str, parameters: tuple[tuple[str, str], ...]
+    name: str,
+    signature: ModelSignature,
+    tuned: Scheduling,
+    *,
+    backend: str,
+    parameters: tuple[tuple[str, str], ...],
+    instance_kind: InstanceKind = "KIND_CPU",
 ) -> str:
-    """The complete `config.pbtxt` of one model on CPU instances.
+    """The complete `config.pbtxt` of one model.
 
     A batched model keeps its batch dimension even at `max_batch_size: 1`, so that requests look the same at every
     setting. Raises UsageError where batching is tuned for a model whose batch dimension is fixed.
@@ -84,7 +92,7 @@ def render_config_pbtxt(
         f"max_batch_size: {(tuned.max_batch_size or 1) if signature.batched else 0}",
         *(_tensor("input", tensor) for tensor in signature.inputs),
         *(_tensor("output", tensor) for tensor in signature.outputs),
-        f"instance_group [\n  {{\n    kind: KIND_CPU\n    count: {tuned.instances or 1}\n  }}\n]",
+        f"instance_group [\n  {{\n    kind: {instance_kind}\n    count: {tuned.instances or 1}\n  }}\n]",
         *([_dynamic_batching(tuned)] if signature.batched else []),
         *(_parameter(key, value) for key, value in parameters),
     ]

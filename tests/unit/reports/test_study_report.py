@@ -18,7 +18,7 @@ from tests.studies import (
 )
 from tuner.domain.deployment import Telemetry
 from tuner.domain.recommendation import NothingFeasible, NoVerdict, Unproven, candidates, evidence_for
-from tuner.domain.trial import Confirmation, Failed, Infeasible, Measured
+from tuner.domain.trial import Confirmation, Failed, Infeasible, Level, Measured
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -153,11 +153,24 @@ def test_a_row_counts_late_and_failed_requests():
     assert (shown.late, shown.failed, shown.requests) == (1000, 100, 1000)
 
 
+def test_what_limits_the_recommended_configuration_is_told_on_the_first_screen_where_the_server_tells_it():
+    assert a_proven_report().answer.bottleneck == "", "these servers tell nothing"
+    told = a_level(1, telemetry=Telemetry(periods=100, throttled_periods=40))
+    free = a_level(1, telemetry=Telemetry(cpu_s=2.0, cpu_limit_cores=4.0, at_s=11.0))
+
+    def bottleneck(level: Level) -> str:
+        trials = (a_trial(0, outcome=Measured(levels=(level,))),)
+        return study_report(a_told_spec(), trials, None, PROVENANCE).answer.bottleneck
+
+    assert bottleneck(told) == "Bottleneck at this load: CPU-bound, throttled in 40 % of periods."
+    assert bottleneck(free) == "Of the server at this load nothing that was seen is used up: 5 % of 4 cores busy."
+
+
 def test_doubts_and_held_back_cpu_are_told():
     level = a_level(1, requests=50, telemetry=Telemetry(periods=100, throttled_periods=40))
     trial = a_trial(0, outcome=Measured(levels=(level,)))
     report = study_report(a_told_spec(), (trial,), None, PROVENANCE)
-    assert report.trials[0].notes == ("few requests for this percentile", "CPU held back in 40 % of periods")
+    assert report.trials[0].notes == ("CPU-bound: throttled in 40 % of periods", "few requests for this percentile")
 
 
 def test_a_running_study_shows_the_leading_candidate():

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, ndtr
 
+from tuner.search.structured.modes import Mode, explanations, sampled, test_noise
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
-from tuner.search.structured.physics import COMPUTE_MS, CORE_MS, OVERHEAD_MS, PADDING, Physics, Predicted
-from tuner.search.structured.physics_fit import SATURATED, Evidence, Fit, draws, evidence, fit, predicted_channels
+from tuner.search.structured.physics import Physics, Predicted
+from tuner.search.structured.physics_fit import FULL_TEST, SATURATED, Evidence, evidence
 from tuner.search.structured.plain import Process, Setting, learn, matern
-from tuner.search.structured.queue_simulation import FAMILIES, arrivals
-from tuner.search.structured.queue_tables import FAMILY_NAMES
 
 LOW, HIGH = -3.0, 2.0
 OVERLOADED, GIVEN_UP = 0.5, 2.5
@@ -27,10 +25,7 @@ RESIDUAL_LENGTH = 0.8
 OWN_SPREADS = (0.04, 0.1, 0.25)
 TEST_NOISE = 0.04
 UNSTARTED = 1.5
-FULL_TEST = 20_000
-MULTI_START = 12
 REPEATS_BELIEVED = 3.0
-POOR_FIT = 3.0
 TEMPERED_TESTS = 3.0
 
 
@@ -113,7 +108,7 @@ class PhysicalBelief:
     """The physics after all observations, with a process over what it leaves unexplained."""
 
     physics: Physics
-    fitted: Fit
+    modes: tuple[Mode, ...]
     thetas: Floats
     families: tuple[str, ...]
     known: Evidence
@@ -156,18 +151,14 @@ def predicted_severity(terrain: Terrain, found: Predicted, offered_rps: Floats) 
 
 
 def believe_physics(
-    physics: Physics, observations: Sequence[Observation], features: Floats, *, start: Floats | None, family: str
+    physics: Physics, observations: Sequence[Observation], features: Floats, before: Sequence[Mode]
 ) -> PhysicalBelief:
-    """Fit, weigh the arrival families, draw, and learn what is left over."""
+    """Explain, draw, and learn what is left over; `before` is what explained a shorter history."""
     terrain = physics.terrain
     known = evidence(physics, observations)
-    guess = physics.prior.mean[None] if start is None else start[None]
-    noise = _noise(physics, known, guess, family)
-    fitted = _best_fit(physics, known, start, family=family, noise=noise)
-    weights = family_weights(physics, known, fitted, observations)
-    likely = max(weights, key=lambda name: weights[name])
-    thetas = draws(physics, known, fitted, family=likely, count=DRAWS, seed=terrain.seed)
-    families = _allot(weights, len(thetas))
+    modes = explanations(physics, known, observations, before)
+    noise = test_noise(physics, known, modes[0].fit.theta, modes[0].family)
+    thetas, families = sampled(physics, known, modes, DRAWS)
     data = pooled(terrain, observations, _all_noise(noise, observations) if len(known.rows) else None)
     latest = slice(len(data.rows) - len(known.rows), None)
     data = Tested(data.rows[latest], data.values[latest], data.noise[latest])
@@ -177,28 +168,7 @@ def believe_physics(
     left = _residual_fit(points, known.rows, unexplained[0], data.noise)
     kept = _resample(unexplained, left.inverse)
     thetas, unexplained, families = thetas[kept], unexplained[kept], tuple(families[k] for k in kept)
-    return PhysicalBelief(physics, fitted, thetas, families, known, unexplained, points, left)
-
-
-def _best_fit(physics: Physics, known: Evidence, warm: Floats | None, *, family: str, noise: Floats) -> Fit:
-    """From the last fit; while little is known, also from other explanations, if the first leaves much unexplained."""
-    start = physics.prior.mean if warm is None else warm
-    best = fit(physics, known, family=family, start=start, noise=noise)
-    if not 0 < len(known.rows) <= MULTI_START:
-        return best
-    padded = start.copy()
-    padded[PADDING] = 2.5 if start[PADDING] < 0.0 else -3.0
-    others = [padded]
-    if best.loss > POOR_FIT * len(known.rows):
-        others.append(physics.prior.mean)
-        for moved in (CORE_MS, COMPUTE_MS, OVERHEAD_MS):
-            other = physics.prior.mean.copy()
-            other[moved] += 1.5
-            others.append(other)
-    for begin in others:
-        found = fit(physics, known, family=family, start=begin, noise=noise)
-        best = found if found.loss < best.loss else best
-    return best
+    return PhysicalBelief(physics, modes, thetas, families, known, unexplained, points, left)
 
 
 def _resample(unexplained: Floats, inverse: Floats) -> Ints:
@@ -221,13 +191,6 @@ def _all_noise(noise: Floats, observations: Sequence[Observation]) -> Floats:
     return np.concatenate([np.full(served - len(noise), 0.1), noise])
 
 
-def _noise(physics: Physics, known: Evidence, theta: Floats, family: str) -> Floats:
-    if not len(known.rows):
-        return np.zeros(0)
-    found = physics.predict(theta, known.sites, family=family, offered_rps=known.offered_rps, sizes=known.sizes)
-    return np.asarray(np.clip(found.noise[0], 0.0, 0.4))
-
-
 def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tuple[str, ...]) -> Floats:
     found = np.zeros((len(thetas), len(known.rows)))
     if len(known.rows):
@@ -238,56 +201,6 @@ def _explained(physics: Physics, known: Evidence, thetas: Floats, families: tupl
             )
             found[chosen] = predicted_severity(physics.terrain, seen, known.offered_rps)
     return found
-
-
-def family_weights(
-    physics: Physics, known: Evidence, fitted: Fit, observations: Sequence[Observation]
-) -> dict[str, float]:
-    """How plausible each arrival family is: by the latency it explains, and by how the offered load varied."""
-    if physics.terrain.family is not None:
-        return {physics.terrain.family: 1.0}
-    scores = {}
-    for name in FAMILY_NAMES:
-        if name == "constant":
-            continue
-        scores[name] = _offered_score(physics, observations, name) + (0.7 if name == "poisson" else 0.0)
-        if len(known.rows):
-            found = predicted_channels(physics, known, fitted.theta[None], name)[0, 3:5]
-            off = found - known.values[3:5]
-            noise = _noise(physics, known, fitted.theta[None], name)
-            spread = np.hypot(0.15, noise)
-            scores[name] += float(np.nansum(-0.25 * np.minimum((off / spread) ** 2, 16.0) - 0.5 * np.log(spread)))
-    total = logsumexp(list(scores.values()))
-    return {name: float(np.exp(score - total)) for name, score in scores.items()}
-
-
-def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
-    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
-    served = [seen for seen in observations if seen.outcome == "served" and seen.requests and not seen.doubt]
-    score = 0.0
-    for seen in served:
-        off = np.log(seen.offered_rps / physics.terrain.offered_rps[seen.row])
-        spread = np.hypot(offered_spread(family) * np.sqrt(FULL_TEST / seen.requests), 0.002)
-        score += -0.5 * min((off / spread) ** 2, 12.0) - float(np.log(spread))
-    return score
-
-
-@cache
-def offered_spread(family: str) -> float:
-    """Standard deviation of the log of the rate seen over 20,000 arrivals."""
-    chosen = next(one for one in FAMILIES if one.name == family)
-    ends = [arrivals(chosen, FULL_TEST, seed)[-1] / FULL_TEST for seed in range(16)]
-    return float(np.std(np.log(ends)))
-
-
-def _allot(weights: dict[str, float], count: int) -> tuple[str, ...]:
-    """Families for the draws, in proportion; the first draw gets the most plausible one."""
-    names = sorted(weights, key=lambda name: -weights[name])
-    edges = np.cumsum([weights[name] for name in names])
-    spots = (np.arange(count) + 0.5) / count * edges[-1]
-    shuffled = spots[np.argsort(np.arange(count) * 7 % count, kind="stable")]
-    shuffled[0] = 0.0
-    return tuple(names[min(int(np.searchsorted(edges, spot)), len(names) - 1)] for spot in shuffled)
 
 
 def _residual_kernel(first: Floats, second: Floats, scale: float) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, stdtr
 
 from tuner.search.structured.beliefs import (
     Guess,
@@ -17,6 +17,7 @@ from tuner.search.structured.beliefs import (
 )
 from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
 from tuner.search.structured.memory import can_be_scheduled, fits_in_memory, starts_like_others
+from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
 from tuner.search.structured.physics import physics_of
 from tuner.search.structured.plain import Process, features
@@ -46,6 +47,7 @@ SELDOM_FITTED = 25
 NOTHING: Ints = np.zeros(0, dtype=np.int64)
 CLEARLY_OVER = 1.0
 HOPELESS = 0.1
+ENOUGH_ALONE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,7 @@ class StructuredSearch:
         self._earlier = earlier
         self._physics = with_prior(physics_of(terrain), earlier.parameters)
         self._scores = np.zeros(len(MODELS))
-        self._start: Floats | None = None
-        self._family = terrain.family or "poisson"
+        self._modes: tuple[Mode, ...] = ()
         self._opinion: Opinion | None = None
         self._tests: dict[int, int] = {}
         self._refused: set[int] = set()
@@ -118,16 +119,10 @@ class StructuredSearch:
     def opinion(self) -> Opinion:
         """What is believed now."""
         if self._opinion is None:
-            physical = believe_physics(
-                self._physics,
-                [*self._earlier.observations, *self.observations],
-                self.features,
-                start=self._start,
-                family=self._family,
-            )
+            seen = [*self._earlier.observations, *self.observations]
+            physical = believe_physics(self._physics, seen, self.features, self._modes)
             if _fitted_at(len(self.observations)):
-                self._start = physical.fitted.theta if len(physical.known.rows) else None
-                self._family = physical.families[0]
+                self._modes = physical.modes if len(physical.known.rows) else ()
             alike = [*at_the_same_load(self.terrain, self._earlier.observations), *self.observations]
             plain = believe_plain(self.terrain, alike, self.features)
             log_weights = np.log(MODEL_PRIOR) + TEMPER * self._scores
@@ -201,6 +196,7 @@ class StructuredSearch:
         if not len(rows):
             return None
         chance = np.minimum(self.feasible(rows), 1.0 - 0.4 * (1.0 - self.own_chance(rows)))
+        chance = np.maximum(chance, [self._proved(int(row)) for row in rows])
         good = np.flatnonzero(chance >= ACCEPT)
         if not len(good):
             return None
@@ -227,6 +223,14 @@ class StructuredSearch:
         return Stop(
             f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}"
         )
+
+    def _proved(self, row: int) -> float:
+        """P[meets the limit] by at least ENOUGH_ALONE tests and Student's t, whatever the models say; else 0."""
+        mine = self._data.values[self._data.rows == row]
+        if len(mine) < ENOUGH_ALONE:
+            return 0.0
+        spread = max(float(mine.std(ddof=1)), 0.03) / np.sqrt(len(mine))
+        return float(stdtr(len(mine) - 1, -mine.mean() / spread))
 
     def _tests_owed(self, row: int) -> int:
         """A finalist is tested afresh, the oftener the nearer it is to the limit: one good test may be luck."""
