@@ -18,6 +18,7 @@ from typing import IO, Self, cast
 from load_profiles.plan import LoadPlan
 from tuner.domain.errors import TransientFailure
 
+LOAD = "load_profiles.locust_child"
 STDERR_LINES = 12
 READ_BYTES = 65536
 
@@ -28,14 +29,17 @@ class Child:
     Its errors and its samples go into files without a name, so that even SIGKILL leaves nothing behind on the disk.
     """
 
-    def __init__(self) -> None:
-        """It loads its libraries, then waits for its plan. Raises TransientFailure if it cannot be started."""
+    def __init__(self, module: str = LOAD, *arguments: str) -> None:
+        """It loads its libraries, then waits for its plan. Raises TransientFailure if it cannot be started.
+
+        `module` is told our process id after its own arguments.
+        """
         with contextlib.ExitStack() as files:
             self._errors = files.enter_context(tempfile.TemporaryFile())
             self._result = files.enter_context(tempfile.TemporaryFile())
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
-                    [sys.executable, "-P", "-m", "load_profiles.locust_child", str(os.getpid())],
+                    [sys.executable, "-P", "-m", module, *arguments, str(os.getpid())],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self._errors,

@@ -7,7 +7,7 @@ from array import array
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -16,16 +16,14 @@ from urllib.parse import urlsplit
 from load_profiles.child import Child
 from load_profiles.many_workers import drive_together
 from load_profiles.packed_samples import unpack
+from load_profiles.parts import ended_after
 from load_profiles.payload_shapes import sent_tensors
-from load_profiles.plan import LoadPlan
+from load_profiles.plan import START_UP_S, LoadPlan, longest_s
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import UsageError
 from tuner.domain.load import LoadProfile, LoadRun
 from tuner.domain.sequential import fails_already
-
-START_UP_S = 60.0
-GRACE_S = 15.0
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +70,10 @@ class LocustLoadGenerator:
 
     def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
         """Complete before return. Raises UsageError if nothing can be sent, TransientFailure if the child broke."""
-        _refuse_what_cannot_be_sent(deployment, profile)
+        refuse_what_cannot_be_sent(deployment, profile)
         if self._workers > 1:
             return drive_together(
-                lambda child, part: _plan(child, deployment, profile, part=part, parts=self._workers),
+                lambda child, part: plan_of(deployment, profile, child.result_descriptor, part, self._workers),
                 profile,
                 workers=self._workers,
                 until_s=_until_s(profile),
@@ -99,7 +97,7 @@ class LocustLoadGenerator:
         intended_s = intended_starts_s(profile)
         until_s = _until_s(profile)
         latencies_s, stopped = array("d"), False
-        child.tell(_plan(child, deployment, profile))
+        child.tell(plan_of(deployment, profile, child.result_descriptor))
         for message in child.messages(until_s=until_s):
             match message:
                 case {"event": "progress", "sent": int(sent), "errors": int(errors), "p99_ms": float(p99_ms)}:
@@ -108,24 +106,18 @@ class LocustLoadGenerator:
                     logger.info("load generator: %s", notes)
                 case {"event": "latencies", "values": str(values)}:
                     latencies_s.frombytes(b64decode(values))
-                    if not stopped and fails_already(latencies_s, profile.slos):
+                    if not stopped and fails_already(latencies_s, profile.decisive_slos):
                         child.stop()
                         stopped = True
                 case _:
                     pass
         child.await_exit(until_s=until_s)
         samples, health = unpack(child.result(), intended_s)
-        return LoadRun(profile=_carried_out(profile, intended_s, len(samples)), samples=samples, generator=health)
+        return LoadRun(profile=ended_after(profile, intended_s, len(samples)), samples=samples, generator=health)
 
 
-def _carried_out(profile: LoadProfile, intended_s: tuple[float, ...], requests: int) -> LoadProfile:
-    """The profile of a run that was ended early: its window ends where the first request left out was due."""
-    if requests == len(intended_s):
-        return profile
-    return replace(profile, window_s=intended_s[requests] - profile.warmup_s)
-
-
-def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
+def refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
+    """Raises UsageError for an endpoint that is not HTTP, or a payload that the model's inputs do not take."""
     if profile.payload.kind != "files":
         sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
     address, scheme = urlsplit(deployment.endpoint), "grpc" if deployment.protocol == "kserve_grpc" else "http"
@@ -135,10 +127,13 @@ def _refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) ->
 
 def _until_s(profile: LoadProfile) -> float:
     """When a run that begins now is hopeless, on the monotonic clock."""
-    return monotonic() + START_UP_S + profile.duration_s + profile.timeout_s + GRACE_S
+    return monotonic() + START_UP_S + longest_s(profile)
 
 
-def _plan(child: Child, deployment: Deployment, profile: LoadProfile, *, part: int = 0, parts: int = 1) -> LoadPlan:
+def plan_of(
+    deployment: Deployment, profile: LoadProfile, result_descriptor: int, part: int = 0, parts: int = 1
+) -> LoadPlan:
+    """What a child, or a master of load workers, is told about a run."""
     return LoadPlan(
         part=part,
         parts=parts,
@@ -150,5 +145,5 @@ def _plan(child: Child, deployment: Deployment, profile: LoadProfile, *, part: i
         batched=deployment.batched,
         profile=profile,
         cpus=deployment.generator_cpus,
-        result_descriptor=child.result_descriptor,
+        result_descriptor=result_descriptor,
     )

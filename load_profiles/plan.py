@@ -12,6 +12,14 @@ from tuner.domain.deployment import Protocol, TensorSpec
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import Slo
 
+START_UP_S = 60.0
+GRACE_S = 15.0
+
+
+def longest_s(profile: LoadProfile) -> float:
+    """How long a run may take from its beginning on, before it is hopeless."""
+    return profile.duration_s + profile.timeout_s + GRACE_S
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:

@@ -9,10 +9,11 @@ import importlib.metadata
 import logging
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from reports.study_report import Provenance, StudyReport
 from tuner import __version__
@@ -101,11 +102,42 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
-def open_load_generator(workers: int = 1) -> AbstractContextManager[LoadGenerator]:
-    """The load engine by itself, for a server that somebody else runs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedWorkers:
+    """Load workers of other machines: how many have to come, to which HOST:PORT, and within which time."""
+
+    number: int
+    bind: str
+    max_wait_s: float
+
+
+def open_load_generator(workers: int | AwaitedWorkers = 1) -> AbstractContextManager[LoadGenerator]:
+    """The load engine by itself, for a server that somebody else runs: so many workers here, or those that come.
+
+    Raises UsageError for an address that is none.
+    """
+    if isinstance(workers, AwaitedWorkers):
+        from load_profiles.addresses import host_port
+        from load_profiles.distributed_generator import DistributedLoadGenerator
+
+        bind = host_port(workers.bind)
+        return nullcontext(DistributedLoadGenerator(bind, workers.number, max_wait_s=workers.max_wait_s))
     from load_profiles.locust_generator import LocustLoadGenerator
 
     return LocustLoadGenerator(workers=workers)
+
+
+def become_load_worker(*, master: str, allowed: Sequence[str], max_wait_s: float, stay: bool) -> NoReturn:
+    """Replace this process by a load worker: locust has to be the first thing such a process imports.
+
+    Raises UsageError for an address that is none.
+    """
+    from load_profiles.addresses import host_port
+
+    options = ["--master", str(host_port(master)), "--max-wait-s", str(max_wait_s), *(["--stay"] if stay else [])]
+    targets = [f"--allow-target={target}" for target in allowed]
+    command = [sys.executable, "-P", "-m", "load_profiles.load_worker", *options, *targets]
+    os.execv(sys.executable, command)  # noqa: S606 - our own module, no shell
 
 
 class EndpointReadings(Protocol):

@@ -7,7 +7,7 @@ import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -89,6 +89,16 @@ MetricsOption = Annotated[
     str, typer.Option("--metrics-url", help="http://HOST:PORT/metrics of the same server, for what only they tell.")
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
+ExpectOption = Annotated[
+    int | None,
+    typer.Option(
+        "--expect-workers", min=1, max=1000, help="So many `servetune load-worker` of other machines instead."
+    ),
+]
+BindOption = Annotated[
+    str | None, typer.Option("--bind", help="HOST:PORT where they are awaited; default 127.0.0.1:5557.")
+]
+MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
 
 
 def _version(asked: bool) -> None:
@@ -177,12 +187,14 @@ def load(
     find_capacity: CapacityOption = False,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     workers: WorkersOption = 1,
+    expect_workers: ExpectOption = None,
+    bind: BindOption = None,
+    max_wait: MaxWaitOption = "60s",
     metrics_url: MetricsOption = "",
     json: JsonOption = False,
 ) -> None:
     """Put open-loop load on a running server and judge it: exit 0 PASS (or no SLO), 3 FAIL, 4 UNDECIDED, 7 INVALID."""
-    from tuner.load_command import load_document, load_text
-    from tuner.load_request import LoadRequest, carry_out
+    from tuner.load_request import LoadRequest, answer
 
     request = LoadRequest(
         target=target,
@@ -201,12 +213,30 @@ def load(
         capacity=find_capacity,
         seed=seed,
         workers=workers,
+        expect_workers=expect_workers,
+        bind=bind,
+        max_wait=max_wait,
         metrics_url=metrics_url,
     )
     with orderly_stop():
-        result = carry_out(request)
-    typer.echo(load_document(result) if json else load_text(result))
-    raise typer.Exit(result.exit_code)
+        _say_and_exit(*answer(request, json=json))
+
+
+@app.command("load-worker")
+def load_worker(
+    master: Annotated[str, typer.Option("--master", help="HOST:PORT that `servetune load --bind` awaits workers at.")],
+    allow_target: AllowOption = None,
+    max_wait: MaxWaitOption = "60s",
+    stay: Annotated[bool, typer.Option("--stay", help="After a run wait for the next, for --max-wait.")] = False,
+) -> None:
+    """Send a share of the load of `servetune load --expect-workers` from this machine; exit 0 when it was handed over.
+
+    Master and workers on different machines need the same secret in SERVETUNE_LOAD_SECRET.
+    """
+    from tuner.assemble import become_load_worker
+    from tuner.load_options import duration_s
+
+    become_load_worker(master=master, allowed=allow_target or (), max_wait_s=duration_s(max_wait), stay=stay)
 
 
 @app.command()
@@ -311,6 +341,11 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
+
+
+def _say_and_exit(text: str, exit_code: int) -> NoReturn:
+    _say(text)
+    raise typer.Exit(exit_code)
 
 
 def _stderr() -> Console:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 
-from tuner.assemble import grpc_model_inputs, open_load_generator
+from tuner.assemble import AwaitedWorkers, grpc_model_inputs, open_load_generator
 from tuner.capacity_search import FoundCapacity, Level, search_capacity
 from tuner.domain.capacity import LOOK_CONFIDENCE
 from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
@@ -82,7 +82,7 @@ def run_load(
     profile: LoadProfile,
     slos: Sequence[Slo],
     *,
-    workers: int = 1,
+    workers: int | AwaitedWorkers = 1,
     telemetry: Callable[[], Telemetry] = nothing_told,
 ) -> LoadResult:
     """One measurement and its verdict; `telemetry` reads the server's counters."""
@@ -95,7 +95,7 @@ def find_capacity(
     profile: LoadProfile,
     slos: Sequence[Slo],
     *,
-    workers: int = 1,
+    workers: int | AwaitedWorkers = 1,
     telemetry: Callable[[], Telemetry] = nothing_told,
 ) -> LoadResult:
     """The capacity, with the last measurement at the highest load that passed, or at the one nearest to passing."""

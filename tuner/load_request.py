@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from tuner.assemble import watch_endpoint
+from tuner.assemble import AwaitedWorkers, watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
 from tuner.domain.deployment import Protocol
-from tuner.domain.errors import UsageError
+from tuner.domain.errors import InfrastructureError, TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
-from tuner.load_command import LoadResult, deployment_at, find_capacity, run_load
+from tuner.load_command import LoadResult, deployment_at, find_capacity, load_document, load_text, run_load
 from tuner.load_options import arrivals_of, duration_s, slo_of
 from tuner.load_target import find_target
 from tuner.traces import read_trace
 
 MOST_REQUESTS = 20_000_000
+MASTER_ADDRESS = "127.0.0.1:5557"
 _WEIGHTED = re.compile(r"(.+?)(?:\*(\d+(?:\.\d+)?))?")
 _TEXT = re.compile(r"text(?::(\d{1,5})-(\d{1,5}))?")
 
@@ -43,15 +44,26 @@ class LoadRequest:
     capacity: bool
     seed: int
     workers: int = 1
+    expect_workers: int | None = None
+    bind: str | None = None
+    max_wait: str = "60s"
     metrics_url: str = ""
+
+
+def answer(request: LoadRequest, *, json: bool) -> tuple[str, int]:
+    """What to print, for programs or for people, and the exit code. Raises as `carry_out`."""
+    result = carry_out(request)
+    return load_document(result) if json else load_text(result), result.exit_code
 
 
 def carry_out(request: LoadRequest) -> LoadResult:
     """Check everything, then put load on the target.
 
-    Raises UsageError, TargetRefused, InfrastructureError, TransientFailure, InvalidMeasurement.
+    Raises UsageError, TargetRefused, InfrastructureError, InvalidMeasurement.
     """
+    _refuse_two_kinds_of_workers(request)
     target = find_target(request.target, request.allowed)
+    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
     arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
     rate_rps = _rate_rps(request, arrivals)
     slos = tuple(slo_of(text, rate_rps) for text in request.slos)
@@ -64,14 +76,31 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError(f"{request.protocol} is not spoken at {request.target}", hint=f"write {right}")
     profile = _profile(request, arrivals, rate_rps, slos)
     deployment = deployment_at(target, model=request.model, protocol=cast(Protocol, request.protocol))
-    metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
     carried_out = find_capacity if request.capacity else run_load
     with watch_endpoint(deployment, target, metrics) as told:
         if metrics is not None and not told.metrics_answer:
             raise UsageError(
                 f"{request.metrics_url} answers no metrics", hint="Triton's are at http://HOST:8002/metrics"
             )
-        return carried_out(deployment, profile, slos, workers=request.workers, telemetry=told.read)
+        try:
+            return carried_out(deployment, profile, slos, workers=_workers(request), telemetry=told.read)
+        except TransientFailure as failure:  # nobody here tries again: for this command the machine failed
+            raise InfrastructureError(failure.message, failure.hint) from failure
+
+
+def _workers(request: LoadRequest) -> int | AwaitedWorkers:
+    if request.expect_workers is None:
+        return request.workers
+    return AwaitedWorkers(
+        number=request.expect_workers, bind=request.bind or MASTER_ADDRESS, max_wait_s=duration_s(request.max_wait)
+    )
+
+
+def _refuse_two_kinds_of_workers(request: LoadRequest) -> None:
+    if request.expect_workers is not None and request.workers > 1:
+        raise UsageError("load workers are either started here or come by themselves", hint="drop --workers")
+    if request.expect_workers is None and request.bind is not None:
+        raise UsageError("nobody is awaited at the address", hint="add --expect-workers N")
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:

@@ -16,7 +16,8 @@ def printed_by(code: str) -> str:
 
 def test_the_controller_loads_nothing_that_only_the_child_needs():
     code = (
-        f"import sys, load_profiles.locust_generator\nprint([name for name in {CHILD_ONLY!r} if name in sys.modules])"
+        "import sys, load_profiles.locust_generator, load_profiles.distributed_generator\n"
+        f"print([name for name in {CHILD_ONLY!r} if name in sys.modules])"
     )
     assert printed_by(code).strip() == "[]"
 

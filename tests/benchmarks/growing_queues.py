@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,10 @@ from tests.benchmarks.queue_laws import WARM_UP, Draws, batch_server, bursty_gap
 from tuner.domain.growth import Growth, growth_of
 
 REQUESTS = (1_000, 3_000, 24_000)
-STEADY = (0.3, 0.6, 0.85)
+STEADY = (0.6, 0.85)
 GROWING = (1.01, 1.05, 1.2)
 LIMIT_SHARES = (0.5, 1.0)
-STEADY_SKIP = {0.3: 500, 0.6: 2_000, 0.85: WARM_UP}
+STEADY_SKIP = {0.6: 2_000, 0.85: WARM_UP}
 PILOT = (100, 20_000)
 BATCH = 8
 
@@ -53,21 +53,26 @@ class Case:
     seed: int
 
 
-def growth_row(case: Case) -> str:
-    """With a limit at the p99 of the steady state at 85 % load, and at half of that: the tighter, the more matters."""
+def named_growth(case: Case, limit_shares: Sequence[float]) -> dict[float, Counter[Growth]]:
+    """What the windows are called, with the limit at these shares of the p99 of the steady state."""
     source = np.random.default_rng([case.seed, int(1000 * case.load), case.requests, *case.kind.encode()])
     _, pilot = queue_of(case.kind, np.random.default_rng(3), min(case.load, 0.85), *PILOT)
     p99 = float(np.quantile(pilot[:, PILOT[1] // 4 :], 0.99))
     # A queue that grows has no steady state: its warm-up is a tenth of the window, as the tuner's may be.
     skip = STEADY_SKIP.get(case.load, case.requests // 10)
-    named: dict[float, Counter[Growth]] = {share: Counter() for share in LIMIT_SHARES}
+    named: dict[float, Counter[Growth]] = {share: Counter() for share in limit_shares}
     gaps, latencies = queue_of(case.kind, source, case.load, case.runs, case.requests + skip)
-    starts = gaps.cumsum(axis=1)
-    for begun, late in zip(starts, latencies, strict=True):
+    for begun, late in zip(gaps.cumsum(axis=1), latencies, strict=True):
         done = begun + late
         answered = int(((done >= begun[skip]) & (done < begun[-1])).sum()) / case.requests
-        for share, counter in named.items():
-            counter[growth_of(late[skip:].tolist(), share * p99 * 1000.0, answered)] += 1
+        for limit_share, counter in named.items():
+            counter[growth_of(late[skip:].tolist(), limit_share * p99 * 1000.0, answered)] += 1
+    return named
+
+
+def growth_row(case: Case) -> str:
+    """With a limit at half the p99 and at the p99: the tighter, the more matters."""
+    named = named_growth(case, LIMIT_SHARES)
     columns = (f"{counter[growth] / case.runs:9.1%}" for counter in named.values() for growth in Growth)
     return f"{case.kind:28s}{case.load:7.0%}{case.requests:9,d}" + "".join(columns)
 

@@ -96,7 +96,9 @@ def exponential(source: np.random.Generator, runs: int, requests: int, mean: flo
 
 HELD_OUT = (
     Service(
-        "M/H2/1 (cv^2 4) at 50 %", lambda g, r, n: one_server(exponential(g, r, n, 2.0), hyperexponential(g, r, n))
+        "M/H2/1 cv 2 at 50 %",
+        lambda g, r, n: one_server(exponential(g, r, n, 2.0), hyperexponential(g, r, n)),
+        heavy=True,
     ),
     Service(
         "MMPP/M/2 at 60 %",

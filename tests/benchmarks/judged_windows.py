@@ -9,12 +9,12 @@ import numpy as np
 
 from tests.benchmarks.law_truths import truth_of, warm_up_of
 from tests.benchmarks.queue_laws import Draws, Service
-from tuner.domain.measurement import tally
+from tuner.domain.measurement import PIECES_OF_A_SHAPE, tally
 from tuner.domain.sequential import LOOKS, fails_already
 from tuner.domain.slo import CONFIDENCE, PERCENT, Indicator, Slo, Tally, Verdict, assess, judge, pool
 from tuner.domain.statistics import binomial_lower_tail
 
-AT_ONCE = 6_000_000
+AT_ONCE = 24_000_000
 P99: Indicator = "latency_p99_ms"
 
 
@@ -43,13 +43,16 @@ class Cell:
     pooled: int = 1
 
 
-def run_test(latencies_s: Draws, slos: Sequence[Slo]) -> tuple[tuple[Tally, ...], float]:
-    """As a load generator does it: looked at LOOKS times, ended early only to fail, else judged at the end."""
-    for look in range(1, LOOKS):
+def run_test(latencies_s: Draws, slos: Sequence[Slo], pieces: int = 1) -> tuple[tuple[Tally, ...], float]:
+    """As a load generator does it: looked at LOOKS times, ended early only to fail, else judged at the end.
+
+    A window whose load has a shape, judged in `pieces`, is never ended early.
+    """
+    for look in range(1, LOOKS if pieces == 1 else 1):
         seen = latencies_s[: len(latencies_s) * look // LOOKS]
         if fails_already(seen, slos):
-            return tuple(tally(slo, seen, slos) for slo in slos), look / LOOKS
-    return tuple(tally(slo, latencies_s, slos) for slo in slos), 1.0
+            return tuple(tally(slo, seen, slos, pieces) for slo in slos), look / LOOKS
+    return tuple(tally(slo, latencies_s, slos, pieces) for slo in slos), 1.0
 
 
 def windows(service: Service, requests: int, runs: int, seed: Sequence[int]) -> Iterator[Draws]:
@@ -66,19 +69,20 @@ def judged(cell: Cell) -> dict[float, list[JudgedWindow]]:
     """The same windows against every limit; `pooled` of them in a row are judged as the runs of one proof."""
     truth = truth_of(cell.service, PERCENT[cell.indicator])
     results: dict[float, list[JudgedWindow]] = {ratio: [] for ratio in cell.ratios}
+    pieces = PIECES_OF_A_SHAPE if cell.service.whole else 1
     group: list[Draws] = []
     for latencies in windows(cell.service, cell.requests, cell.runs * cell.pooled, cell.seed):
         group.append(latencies)
         if len(group) == cell.pooled:
             for ratio, found in results.items():
                 slo = Slo(indicator=cell.indicator, max=truth.at / ratio * 1000.0)
-                found.append(_judge_group(group, slo, truth.design_effect))
+                found.append(_judge_group(group, slo, truth.design_effect, pieces))
             group = []
     return results
 
 
-def _judge_group(group: Sequence[Draws], slo: Slo, effect: float) -> JudgedWindow:
-    tests = [run_test(latencies, [slo]) for latencies in group]
+def _judge_group(group: Sequence[Draws], slo: Slo, effect: float, pieces: int) -> JudgedWindow:
+    tests = [run_test(latencies, [slo], pieces) for latencies in group]
     if len(group) > 1 or tests[0][1] < 1.0:
         part = sum(part for _, part in tests) / len(tests)
         return JudgedWindow(judge(pool([tallies for tallies, _ in tests])), part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,16 +61,22 @@ def slos_of(case: Case, ratio: float) -> list[Slo]:
     return [goodput_slo(1.0 - bad / ratio), limit]
 
 
-def judged_row(case: Case) -> str:
-    """PASS and FAIL in per cent for every ratio."""
+def judged_verdicts(case: Case, ratios: Sequence[float]) -> dict[float, list[Verdict]]:
+    """The same windows against a bound for each ratio."""
     source = np.random.default_rng([case.seed, 77])
-    found: dict[float, list[Verdict]] = {ratio: [] for ratio in RATIOS}
+    found: dict[float, list[Verdict]] = {ratio: [] for ratio in ratios}
     for latencies in windows(LAWS[case.law], REQUESTS, case.runs, (case.seed, *case.law.encode())):
         failed = case.indicator not in PERCENT and failures(source, REQUESTS, case.outages)
         answers = np.where(failed, np.inf, latencies)
         for ratio, verdicts in found.items():
             tallies, _ = run_test(answers, slos_of(case, ratio))
             verdicts.append(judge(tallies[:1]))
+    return found
+
+
+def judged_row(case: Case) -> str:
+    """PASS and FAIL in per cent for every ratio."""
+    found = judged_verdicts(case, RATIOS)
     columns = (f"{v.count(Verdict.PASS) / len(v):8.1%}{v.count(Verdict.FAIL) / len(v):7.1%}" for v in found.values())
     kind = "" if case.indicator in PERCENT else ", outages" if case.outages else ", one by one"
     return f"{case.indicator:18s}{case.law + kind:50s}" + "".join(columns)

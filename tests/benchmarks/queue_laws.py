@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 Draws = NDArray[np.float64]
 Law = Callable[[np.random.Generator, int, int], Draws]
-P99 = 0.99
 WARM_UP = 10_000
-TRUTH_RUNS = 80
-TRUTH_REQUESTS = 110_000
 
 
 @dataclass(frozen=True)
 class Service:
-    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential.
+    """`latencies(source, runs, requests)` in units of the mean service time; `heavy` if its tail is no exponential,
+    or one of services with a coefficient of variation of 2: beyond the limit its latencies fall off as slowly.
 
     `whole` if a window has a shape of its own, and needs no warm-up.
     """
@@ -28,25 +25,6 @@ class Service:
     latencies: Law
     heavy: bool = False
     whole: bool = False
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The p99, and by how much correlation inflates the variance of the share of requests beyond it."""
-
-    p99: float
-    design_effect: float
-
-
-@cache
-def truth_of(service: Service) -> Truth:
-    """From about eight million requests in independent runs."""
-    source = np.random.default_rng(99)
-    parts = [service.latencies(source, 8, TRUTH_REQUESTS)[:, WARM_UP:] for _ in range(TRUTH_RUNS // 8)]
-    latencies = np.concatenate(parts)
-    p99 = float(np.quantile(latencies, P99))
-    shares = (latencies > p99).mean(axis=1)
-    return Truth(p99, float(latencies.shape[1] * shares.var(ddof=1) / (P99 * (1.0 - P99))))
 
 
 def one_server(gaps: Draws, work: Draws) -> Draws:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuner.search import stdio
+from tuner.search.optimizers import OPTIMIZERS
 
 RESULTS = Path(__file__).parent / "results" / "search_structureless.txt"
 SPACE: dict[str, list[Any]] = {
@@ -113,17 +114,17 @@ def study(optimizer: str, surface: str, seed: int, checkpoints: Sequence[int] = 
     severity = SURFACES[surface](costs, np.random.default_rng([seed, sorted(SURFACES).index(surface)]))
     best = float(costs[severity <= 0.0].min(initial=np.inf))
     info = {"space": SPACE, "target_rps": RATE_RPS, "p99_limit_ms": LIMIT_MS, "gpu_specs": {}}
-    session = stdio.SESSIONS[optimizer](info, list(zip(configs, costs.tolist(), strict=True)), seed)
+    session = stdio.open_session(optimizer, info, list(zip(configs, costs.tolist(), strict=True)), seed)
     source, regrets, trials, ended = np.random.default_rng([seed, 1]), list[float](), 0, False
     for checkpoint in checkpoints:
         while trials < checkpoint and not ended:
-            answer = session.suggest()
+            answer = session.answer("suggest")
             ended = bool(answer.get("stop"))
             if not ended:
                 row = place[json.dumps(answer["config"], sort_keys=True)]
                 session.observe(answer["config"], _result(float(severity[row]) + source.normal(0.0, NOISE)))
                 trials += 1
-        chosen = session.recommend()["config"]
+        chosen = session.answer("recommend")["config"]
         row = None if chosen is None else place[json.dumps(chosen, sort_keys=True)]
         regrets.append(NONE if row is None else float(costs[row] if severity[row] <= 0.02 else costs.max()) / best)
     return Found(tuple(regrets), trials)
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=21)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", nargs="*", default=list(SURFACES), choices=list(SURFACES))
-    parser.add_argument("--optimizers", nargs="*", default=sorted(stdio.SESSIONS))
+    parser.add_argument("--optimizers", nargs="*", default=sorted(OPTIMIZERS))
     parser.add_argument("--save", action="store_true", help=f"write {RESULTS.name} beside this file")
     options = parser.parse_args()
     lines = [

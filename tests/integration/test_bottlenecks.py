@@ -90,13 +90,16 @@ def sleeper(tmp_path: Path) -> ModelRef:
 @pytest.mark.triton
 def test_a_server_with_a_tenth_of_a_core_is_cpu_bound_and_the_throttling_shows_it(tmp_path: Path):
     runner = local_runner(tmp_path / "registry")
-    tenth = Configuration.of({"cpu_cores": 0.1, "max_batch_size": 8})
+    tenth = Configuration.of({"cpu_cores": 0.1, "memory_gib": 1, "max_batch_size": 8})
     with runner.deploy(tenth, deployment_id="bound-0-0") as deployment:
         seen = measured(runner, deployment, profile(offered_rps=150.0, window_s=3.0, shape=(3, 48, 192)))
     found = diagnose(replace(seen, doubts=()))
     assert found.bottleneck is Bottleneck.CPU, (found, seen)
     assert "throttled in" in found.evidence
     assert seen.telemetry.cpu_limit_cores == pytest.approx(0.1)
+    assert seen.telemetry.memory_limit_bytes == 1 << 30
+    assert seen.telemetry.memory_peak_bytes is not None
+    assert 0 < (seen.telemetry.working_set_bytes or 0) <= seen.telemetry.memory_peak_bytes
     assert seen.telemetry.batches, "it batches what waits"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -196,6 +198,49 @@ def test_a_server_that_never_passes_has_no_capacity(load):
     assert document["capacity_rps"] == 0.0
     assert document["capacity_interval_rps"][1] <= 400.0
     assert {probe["verdict"] for probe in document["probes"]} <= {"FAIL", "UNDECIDED"}
+
+
+def a_free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_the_load_of_a_worker_that_came_by_itself_is_judged_like_any_other(load, healthy: str):
+    address = a_free_address()
+    worker = [sys.executable, "-m", "tuner", "load-worker", "--master", address, "--max-wait", "2m"]
+    with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as one:
+        options = ("--expect-workers", "1", "--bind", address, "--max-wait", "2m", *EASY, *WIDE, "--json")
+        code, out, err = load("--target", healthy, "--model", "identity", *options)
+        assert (one.wait(60), one.stderr.read()) == (0, "")
+    document = json.loads(out)
+    assert code in (0, 4, 7), err
+    assert document["errors"] == 0
+    assert document["sent"] == pytest.approx(600, rel=0.2)
+    assert "worker_lost" not in document["doubts"]
+
+
+def test_workers_that_do_not_come_are_a_failure_of_the_machine(load, healthy: str):
+    address = a_free_address()
+    options = ("--expect-workers", "2", "--bind", address, "--max-wait", "100ms", "--rate", "10")
+    code, out, err = load("--target", healthy, "--model", "identity", *options)
+    assert (code, out) == (7, "")
+    assert f"0 of 2 load workers came to {address} within 0.1 s" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--expect-workers", "2", "--workers", "2"), "drop --workers"),
+        (("--bind", "127.0.0.1:0"), "add --expect-workers"),
+        (("--expect-workers", "2", "--bind", "nowhere"), "is no address"),
+        (("--expect-workers", "2", "--bind", "0.0.0.0:5557"), "SERVETUNE_LOAD_SECRET is not set"),
+    ],
+)
+def test_workers_that_cannot_be_awaited_are_refused(load, healthy: str, options: tuple[str, ...], message: str):
+    code, out, err = load("--target", healthy, "--model", "identity", "--rate", "10", *options)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_a_server_that_tells_nothing_of_itself_has_no_telemetry_and_an_unknown_bottleneck(load, healthy: str):

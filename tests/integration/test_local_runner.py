@@ -115,7 +115,7 @@ def test_without_control_groups_every_process_of_the_server_is_bound_to_its_core
     assert len(marked) > 1, "the server and its model process"
     assert allowed == {frozenset([max(os.sched_getaffinity(0))])}
     assert ("cpu_enforcement", "affinity") in deployment.facts
-    assert telemetry.cpu_s is None
+    assert (telemetry.cpu_s, telemetry.cpu_limit_cores, telemetry.memory_limit_bytes) == (None, 1.0, None)
     assert occupied(registry, "user-1-0") == []
 
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from tests.benchmarks.search_structureless import study
 from tests.specs import space_of
-from tests.worlds import a_problem, explore, queue_world
+from tests.worlds import a_measurement, a_problem, a_trial, explore, queue_world
+from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import UsageError
-from tuner.domain.trial import Proposal
+from tuner.domain.trial import Level, Measured, Proposal
 from tuner.gpu_catalogue import gpu_type, read_gpu_types, shipped_gpu_types
 from tuner.search import stdio
 from tuner.search.structured.engine import Step, Stop, StructuredSearch
 from tuner.search.structured.explain import cheaper_neighbours, knob_importance, what_if
 from tuner.search.structured.memory import can_be_scheduled, fits_in_memory
 from tuner.search.structured.observation import Observation, Terrain
+from tuner.search.structured.physics import physics_of
+from tuner.search.structured.physics_fit import CAPACITY, evidence, fit, predicted_channels
 from tuner.search.structured.queue_simulation import FAMILIES, arrivals, batch_stage, core_stage
 from tuner.search.structured.queue_table_build import CAPS, DELAYS, FIXED_SHARES, LOADS, batch_table
 from tuner.search.structured.queue_tables import batch_coordinates, read, tables
-from tuner.search.structured_optimizer import StructuredOptimizer, terrain_of
+from tuner.search.structured_optimizer import StructuredOptimizer, observations_of, terrain_of
 from tuner.search.structured_protocol import StructuredSession
 from tuner.search.structured_protocol import terrain_of as terrain_of_scenario
 
@@ -118,6 +123,17 @@ class TestStarting:
         assert chance[0] < 0.05
         assert chance[1] > 0.95
 
+    def test_the_memory_of_an_unlisted_type_is_learned_from_refusals(self):
+        """Thirty tests of one slice that cannot hold the model, because no data sheet says so."""
+        info = INFO | {"gpu_specs": {"T4": INFO["gpu_specs"]["T4"]}, "weights_gb": 9.0}
+        named = [({**c, "gpu": "NOVEL" if c["gpu"] == "A30" else "T4"}, k) for c, k in configs()]
+        terrain = terrain_of_scenario(info | {"space": SPACE | {"gpu": ["T4", "NOVEL"]}}, named, 3)
+        small, whole = row_of(gpu="A30", share=0.25, cpu=2, batch=1), row_of(gpu="A30", share=1.0, cpu=2, batch=1)
+        rows = np.array([row_of(gpu="A30", share=0.25, cpu=8, batch=1), whole])
+        chance = fits_in_memory(terrain, [Observation(row=small, outcome="out_of_memory")], rows)
+        assert chance[0] < 0.05
+        assert chance[1] > 0.3
+
     def test_one_refused_odd_slice_refuses_the_others(self):
         terrain = a_terrain()
         odd = row_of(gpu="A30", share=0.375, cpu=2, batch=8)
@@ -180,6 +196,39 @@ class TestDeciding:
         search = StructuredSearch(a_terrain())
         search.observe(served(0, p99_ms=15.0))
         assert search.tested_share() == pytest.approx(1 / 96)
+
+
+class TestWithoutStructure:
+    """A small part of what `tests.benchmarks.search_structureless` measures."""
+
+    @pytest.mark.parametrize("surface", ["lottery", "reversed"])
+    def test_it_is_no_worse_than_chance(self, surface):
+        mine = [study("structured", surface, seed, (30,)).regrets[0] for seed in range(3)]
+        chance = [study("random", surface, seed, (30,)).regrets[0] for seed in range(11)]
+        assert np.median(mine) <= np.median(chance)
+
+
+class TestWhatServersSay:
+    def test_a_batch_takes_as_long_as_each_of_its_requests_says(self):
+        """Triton adds a batch's time to its counter once for every request in it."""
+        problem = a_problem(space_of(cpu_cores=(2,), gpu_type=("T4",), max_batch_size=(8,)), max_replicas=1)
+        told = Telemetry(inference_count=400, execution_count=100, compute_s=400 * 0.02)
+        measured = replace(a_measurement(offered_rps=120.0, latency_ms=30.0), telemetry=told)
+        trial = a_trial(problem, 0, problem.space.at(0), Measured(levels=(Level(replicas=1, measurement=measured),)))
+        (seen,) = observations_of(problem, terrain_of(problem), trial)
+        assert seen.service_ms == pytest.approx(20.0)
+        assert seen.mean_batch == pytest.approx(4.0)
+
+    def test_a_server_that_was_given_up_on_may_have_more_capacity_than_it_showed(self):
+        """Cores that all present share finish nothing in time: what was answered bounds the capacity from below."""
+        terrain = a_terrain()
+        row = row_of(gpu="A30", share=1.0, cpu=4, batch=8)
+        physics = physics_of(terrain)
+        lost = replace(served(row, p99_ms=float("inf")), throughput_rps=10.0, median_ms=None, busy_cores=None)
+        known = evidence(physics, [replace(lost, service_ms=None, mean_batch=None)])
+        fitted = fit(physics, known, family="poisson", start=None, noise=np.zeros(1))
+        found = predicted_channels(physics, known, fitted.theta[None], "poisson")[0, CAPACITY, 0]
+        assert np.log(10.0) < found < np.log(400.0) + 0.1
 
 
 class TestExplaining:

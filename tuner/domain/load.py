@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.domain.arrival_kinds import Arrivals
+from tuner.domain.arrival_kinds import Arrivals, Shape
 from tuner.domain.slo import Slo
 
 PayloadKind = Literal["image", "random", "text", "files"]
@@ -46,6 +46,11 @@ class LoadProfile:
     @property
     def duration_s(self) -> float:
         return self.warmup_s + self.window_s
+
+    @property
+    def decisive_slos(self) -> tuple[Slo, ...]:
+        """What a window may be ended early by: nothing where its load has a shape, since no part is like the whole."""
+        return () if isinstance(self.arrivals, Shape) else self.slos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

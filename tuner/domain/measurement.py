@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tuner.domain.arrival_kinds import Shape
 from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.growth import Growth, growth_of
@@ -24,6 +25,7 @@ OTHERS_CORES_LIMIT = 0.3
 STEADY_TIMES = 5.0
 WIDEST_SHARE = 0.1
 NEAR_LIMIT = 0.5
+PIECES_OF_A_SHAPE = 10
 
 
 class Doubt(StrEnum):
@@ -122,7 +124,8 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
     latencies_s = [samples.done_s[k] - samples.intended_s[k] if samples.ok[k] else math.inf for k in due]
     lags_s = sorted(samples.sent_s[k] - samples.intended_s[k] for k in due)
     errors = sum(math.isinf(latency) for latency in latencies_s)
-    tallies = tuple(tally(slo, latencies_s, slos) for slo in slos)
+    pieces = PIECES_OF_A_SHAPE if isinstance(profile.arrivals, Shape) else 1
+    tallies = tuple(tally(slo, latencies_s, slos, pieces) for slo in slos)
     lag_ms = nearest_rank(lags_s, 99.0) * 1000.0
     return Measurement(
         offered_rps=len(due) / profile.window_s,
@@ -161,20 +164,21 @@ def count_bad(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> in
     return count_beyond(latencies_s, _limit_s(slo, slos))
 
 
-def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo]) -> Tally:
+def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo], pieces: int = 1) -> Tally:
     """Count the requests that break one of the bounds, and measure how alike neighbours are.
 
     The design effect is measured where there is something to see: at the observed percentile, and at the threshold
     that five times as many requests exceed, but never beyond the limit, since the same requests wait for each other
     on both sides of it. The first is right but rests on few late requests, the second is steady but low where only
     the longest latencies are alike: the larger of the second and of the geometric mean of both counts, since both are
-    wrong by a factor. What happens below half the limit says nothing about requests that break it.
+    wrong by a factor. What happens below half the limit says nothing about requests that break it. Where the offered
+    load has a shape, `pieces` of the window are each compared with themselves.
     """
     limit_s, percentile = _limit_s(slo, slos), PERCENT.get(slo.indicator)
     bad = count_beyond(latencies_s, limit_s)
     sorted_s = ascending(latencies_s) if math.isfinite(limit_s) else []
     near_s, steady_s = _thresholds_s(sorted_s, limit_s, slo.allowed_share) if sorted_s else (limit_s, limit_s)
-    near, steady = design_effect(latencies_s, near_s), design_effect(latencies_s, steady_s)
+    near, steady = (design_effect(latencies_s, at_s, pieces) for at_s in (near_s, steady_s))
     return Tally(
         slo=slo,
         requests=len(latencies_s),

@@ -44,13 +44,14 @@ def count_beyond(values: Sequence[float], limit: float) -> int:
     return int(np.count_nonzero((series > limit) | (series == np.inf)))
 
 
-def design_effect(values: Sequence[float], limit: float = 0.5) -> float:
+def design_effect(values: Sequence[float], limit: float = 0.5, pieces: int = 1) -> float:
     """By how much neighbours being alike inflates the variance of the share of values beyond a limit; at least 1.
 
     Geyer's initial monotone sequence (Statistical Science 7, 1992, section 3.3): autocovariances are added pair by
     pair until a pair is no longer positive, and no pair counts for more than the one before. Unlike batch means it
     needs no guess of how long neighbours stay alike, so it does not come out low near saturation. 1 where all or
-    none are beyond the limit. Infinite values are beyond any limit.
+    none are beyond the limit. Infinite values are beyond any limit. Every one of `pieces` equal parts is compared with
+    its own share: differences between them that are meant to be are no likeness of neighbours.
     """
     import numpy as np
 
@@ -62,14 +63,16 @@ def design_effect(values: Sequence[float], limit: float = 0.5) -> float:
     block = -(-series.size // LONGEST_SERIES)
     means = series[: series.size // block * block].reshape(-1, block).mean(axis=1)
     count = means.size // 2 * 2
-    if count < 4:
+    if count < 4 * pieces:
         return 1.0
-    spectrum = np.fft.rfft(means - means.mean(), 1 << (2 * means.size - 1).bit_length())
-    covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:count] / means.size
+    parts = means[: means.size // pieces * pieces].reshape(pieces, -1)
+    deviations = (parts - parts.mean(axis=1, keepdims=True)).ravel()
+    spectrum = np.fft.rfft(deviations, 1 << (2 * means.size - 1).bit_length())
+    covariance = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[: deviations.size // 2 * 2] / deviations.size
     pairs = covariance[0::2] + covariance[1::2]
     ends = np.flatnonzero(pairs <= 0.0)
     pairs = np.minimum.accumulate(pairs[: ends[0] if ends.size else None])
-    # Deviations are from the series' own mean, which takes about this share off the sum.
-    lost = min(0.5, (4 * pairs.size + 1) / means.size)
+    # Deviations are from the means of the series itself, which takes about this share off the sum.
+    lost = min(0.5, (4 * pairs.size + 1) * pieces / means.size)
     long_run_variance = float(2.0 * pairs.sum() - covariance[0]) / (1.0 - lost)
     return max(1.0, float(block * long_run_variance / (share * (1.0 - share))))

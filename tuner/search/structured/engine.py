@@ -16,7 +16,7 @@ from tuner.search.structured.beliefs import (
     structureless,
 )
 from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
-from tuner.search.structured.memory import can_be_scheduled, fits_in_memory, starts_like_others
+from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
 from tuner.search.structured.physics import physics_of
@@ -40,14 +40,18 @@ FAILURES_TOLERATED = 2
 HOPE = 0.25
 LASTING_DOUBT = 0.03
 FINALIST_EDGES = (-0.8, -0.25)
-LEAST_START = 0.05
-PENDING_RADIUS = 0.3
+LEAST_START = 0.06
+PENDING_STEPS = 4.0
+OTHER_LABEL = 2.0
 OFTEN_FITTED = 40
 SELDOM_FITTED = 25
 NOTHING: Ints = np.zeros(0, dtype=np.int64)
 CLEARLY_OVER = 1.0
 HOPELESS = 0.1
 ENOUGH_ALONE = 3
+LEAST_TRUST = 0.2
+WILD_FROM = 6
+WILD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +216,11 @@ class StructuredSearch:
         rows, chance = self._contenders(chosen, blocked, retests=retests)
         if len(rows):
             worth = chance * self._saving(rows, chance, chosen) * self._fresh(rows) * self._unlike(rows, pending)
-            pick = self._pick(rows, worth)
-            if chosen is None or worth[pick] >= WORTHWHILE * (len(self.observations) / PATIENCE) ** 3:
+            pick = int(np.argmax(worth))
+            if chosen is None or worth[pick] >= self._least_worth() or self._chance_left(chosen) >= self._least_worth():
+                wild = self._wild(chosen, blocked)
+                if wild is not None:
+                    return Step(wild, float(self.feasible(np.array([wild]))[0]), "the models are at a loss")
                 return Step(int(rows[pick]), float(chance[pick]), "cheapest plausible")
         if chosen is None:
             return self._anything(blocked)
@@ -257,23 +264,51 @@ class StructuredSearch:
         return np.asarray(np.where(again, RETEST_WORTH, 1.0) * failed)
 
     def _unlike(self, rows: Ints, pending: Ints) -> Floats:
-        """1 far from everything pending, 0 beside it."""
+        """1 far from everything pending, 0 where it is pending itself; far is some steps on the knobs' own scales."""
         found = np.ones(len(rows))
         for row in pending:
-            apart = np.sum((self.features[rows] - self.features[row]) ** 2, axis=1)
-            found *= 1.0 - np.exp(-0.5 * apart / PENDING_RADIUS**2)
+            square = np.zeros(len(rows))
+            for knob in self.terrain.knobs:
+                steps = np.abs(knob.positions[rows].astype(float) - float(knob.positions[row]))
+                if knob.name != REPLICAS:
+                    square += steps**2 if knob.numbers is not None else OTHER_LABEL**2 * (steps > 0)
+            found *= 1.0 - np.exp(-0.5 * square / PENDING_STEPS**2)
         return found
 
-    def _pick(self, rows: Ints, worth: Floats) -> int:
-        """Usually the most worthwhile; any cheaper one as often as the structureless model is to be believed."""
-        trials = len(self.observations)
-        source = np.random.default_rng([self.terrain.seed, trials])
-        alone = float(self.opinion().weights[2])
-        if trials >= 5 and source.random() < alone:
-            fresh = np.flatnonzero([self._tests.get(int(row), 0) == 0 for row in rows])
-            if len(fresh):
-                return int(fresh[source.integers(len(fresh))])
-        return int(np.argmax(worth))
+    def _doubt(self) -> float:
+        """How little the physics has to say: 0 where it predicts what tests show, 1 where it never does."""
+        return 1.0 - float(self.opinion().weights[0])
+
+    def _least_worth(self) -> float:
+        """What a test must promise: more and more, and more slowly where the models are to be doubted."""
+        patience = PATIENCE / max(1.0 - self._doubt(), LEAST_TRUST)
+        return float(WORTHWHILE * (len(self.observations) / patience) ** 3)
+
+    def _chance_left(self, chosen: Choice) -> float:
+        """What a test of any cheaper candidate promises if the models know nothing: by the rule of succession."""
+        cost = self.terrain.cost
+        failed = sum(bool(cost[row] < cost[chosen.row]) for row in self._tests.keys() | self._refused)
+        cheaper = np.flatnonzero(cost < cost[chosen.row])
+        if len(cheaper) <= failed:
+            return 0.0
+        saving = float(np.log(cost[chosen.row] / np.median(cost[cheaper])))
+        return self._doubt() * saving / (failed + 2.0)
+
+    def _wild(self, chosen: Choice | None, blocked: Ints) -> int | None:
+        """Any cheaper candidate, now and then, as often as the models are to be doubted.
+
+        What is random among what is cheaper beats what is random: a search that knows nothing is no worse than that.
+        """
+        source = np.random.default_rng([self.terrain.seed, len(self.observations)])
+        if len(self.observations) < WILD_FROM or source.random() >= WILD * self._doubt():
+            return None
+        cost = self.terrain.cost
+        left = np.ones(len(cost), dtype=bool) if chosen is None else cost < cost[chosen.row] * (1.0 - 1e-9)
+        left[blocked] = False
+        left[sorted(self._refused | self._tests.keys() | self._failures.keys())] = False
+        rows = self._sample(np.flatnonzero(left))
+        rows = rows[self.starts(rows) > LEAST_START] if len(rows) else rows
+        return int(rows[source.integers(len(rows))]) if len(rows) else None
 
     def _contenders(self, chosen: Choice | None, blocked: Ints, *, retests: bool) -> tuple[Ints, Floats]:
         """What could still be cheaper than the recommendation, with the chance that it meets the limit."""
@@ -323,7 +358,8 @@ class StructuredSearch:
         if chosen is not None:
             return np.asarray(np.log(cost[chosen.row] / cost[rows]))
         likely = rows[chance >= 0.8 * chance.max()]
-        ceiling = 1.3 * float(cost[likely].min()) if chance.max() > HOPE else float(cost[rows].max())
+        hopeful = chance.max() > HOPE or len(self.observations) >= WILD_FROM
+        ceiling = 1.3 * float(cost[likely].min()) if hopeful else float(cost[rows].max())
         return np.asarray(np.maximum(np.log(ceiling / cost[rows]), 0.02))
 
     def _guesses(self, rows: Ints, opinion: Opinion, *, few: bool = False) -> list[Guess]:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
 
 PEAK_SPREAD = 0.06
+REPLICAS = "replicas"
 REFUSAL_KNOWN = 0.97
 SLICES_ENFORCED_PRIOR = 0.5
 ODD_REFUSAL = 0.02
 SLICE_TOLERANCE = 0.03
-PRIOR_STARTS = 2.0
+PRIOR_STARTS = 1.0
 NEIGHBOUR_WEIGHT = 6.0
-NEIGHBOUR_RADIUS = 0.2
+NEIGHBOUR_RADIUS = 0.25
 # What a type may have that no data sheet lists: 24 GiB, or a third or three times that.
 UNLISTED_GIB = np.geomspace(4.0, 300.0, 18)
 UNLISTED_TYPICAL_GIB = 24.0
@@ -100,10 +101,10 @@ def starts_like_others(terrain: Terrain, observations: Sequence[Observation], ro
     if not any(seen.outcome in unexplained for seen in observations):
         return np.ones(len(rows))
     started, total = np.full(len(rows), 0.97 * PRIOR_STARTS), np.full(len(rows), PRIOR_STARTS)
-    places = _places(terrain, rows)
+    here = _places(terrain, rows)
     for seen in observations:
         if seen.outcome != "failed":
-            apart = np.sum((places - _places(terrain, np.array([seen.row]))) ** 2, axis=1)
+            apart = np.sum((here - _places(terrain, np.array([seen.row]))) ** 2, axis=1)
             weight = NEIGHBOUR_WEIGHT * np.exp(-0.5 * apart / NEIGHBOUR_RADIUS**2)
             total += weight
             started += weight * (seen.outcome not in unexplained)
@@ -111,9 +112,11 @@ def starts_like_others(terrain: Terrain, observations: Sequence[Observation], ro
 
 
 def _places(terrain: Terrain, rows: Ints) -> Floats:
-    """Rows x coordinates: the position of every knob on [0, 1], or one coordinate a label."""
-    columns = []
+    """Rows x coordinates: the position of every knob on [0, 1], or one coordinate a label. Replicas start alike."""
+    columns = [np.zeros(len(rows))]
     for knob in terrain.knobs:
+        if knob.name == REPLICAS:
+            continue
         at = knob.positions[rows]
         if knob.numbers is None:
             columns += [0.7 * (at == k) for k in range(len(knob.labels))]

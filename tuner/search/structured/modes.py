@@ -43,7 +43,7 @@ def explanations(
     like a slow accelerator may be bursts that pile up before the cores.
     """
     names = _families(physics, known, before)
-    told = {name: _offered_score(physics, observations, name) for name in names}
+    told = {name: _offered_score(physics, observations, name) if len(names) > 1 else 0.0 for name in names}
     found = [_fitted(physics, known, mode.family, mode.fit.theta) for mode in before if mode.family in names]
     if not len(known.rows):
         found = []
