@@ -121,8 +121,9 @@ def borderline_lines(found: Borderline | None, answer: Candidate) -> list[str]:
     """That the answer is borderline, and what has room to spare."""
     if found is None:
         return []
+    high = f"{found.high_ms:.1f} ms" if math.isfinite(found.high_ms) else "more than was seen"
     lines = [
-        f"  borderline {found.slo}: it lies between {found.low_ms:.1f} and {found.high_ms:.1f} ms"
+        f"  borderline {found.slo}: it lies between {found.low_ms:.1f} ms and {high}"
         f" (bounds at {CONFIDENCE:.0%}, and each deployment's own)"
     ]
     dearer = found.next_dearer
