@@ -227,7 +227,7 @@ class BudgetSection(_Section):
 
 
 class SearchSection(_Section):
-    optimizer: OptimizerName = "tpe"
+    optimizer: OptimizerName = "structured"
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 0
     warm_start: Values[Name] = Field(
         default=["auto"],
