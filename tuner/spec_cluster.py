@@ -72,6 +72,7 @@ def cluster_options(
         capacity_labels=tuple(
             sorted((term, tuple(sorted(labels.items()))) for term, labels in section.capacity_labels.items())
         ),
+        pull_secrets=tuple(section.pull_secrets),
         autoscaled=section.autoscaled,
         deadlines=PhaseDeadlines(**deadlines.model_dump(), load_s=load_s),
     )
@@ -119,7 +120,7 @@ def read_base(section: BaseSection, folder: Path) -> BasePod | Finding:
     if not isinstance(manifest, dict):
         return Finding(place, f"{section.file} holds no manifest", "one Deployment, Pod or PodTemplate")
     try:
-        return base_pod(manifest, section.container or "")
+        return base_pod(manifest, section.container or "", section.repository or "")
     except UsageError as error:
         return Finding((*SECTION, "base"), error.message, error.hint, at_key=True)
 

@@ -41,6 +41,9 @@ class BaseSection(_Part):
 
     file: Text = Field(description="A Deployment, Pod or PodTemplate as YAML, under the study file's folder.")
     container: DnsLabel | None = Field(default=None, description="The container that serves, where there are several.")
+    repository: Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._/-]{0,254}$")] | None = Field(
+        default=None, description="Its folder with the model repository, where batching is tuned and `model` absent."
+    )
 
 
 class ClusterModelSection(_Part):
@@ -130,6 +133,9 @@ class KubernetesSection(_Part):
     sharing: SharingSection = SharingSection()
     capacity_labels: dict[Term, Labels] = Field(
         default={}, description="Your own labels of spot, on-demand, reserved and owned nodes."
+    )
+    pull_secrets: Annotated[list[DnsName], Field(max_length=16)] = Field(
+        default=[], description="Secrets with which images are pulled."
     )
     autoscaled: bool = Field(default=False, description="New nodes may come: wait where none fits.")
     deadlines: DeadlinesSection = DeadlinesSection()

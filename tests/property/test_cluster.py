@@ -71,7 +71,7 @@ NEAR = st.lists(
 
 
 @given(objects=OBJECTS | NEAR, events=OBJECTS, autoscaled=st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_classifying_never_raises(objects: Any, events: Any, autoscaled: bool):
     known = expectation(autoscaled=autoscaled)
     state = classify(objects, events, NOW, known)

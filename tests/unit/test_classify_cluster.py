@@ -16,6 +16,7 @@ from tests.clusters import (
     container_status,
     expectation,
 )
+from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, UsageError
 from tuner.manifests.cluster.classify import classify, spoiled
 from tuner.manifests.cluster.load_state import classify_load
 from tuner.manifests.cluster.states import (
@@ -27,6 +28,7 @@ from tuner.manifests.cluster.states import (
     StudyError,
     Transient,
     Waiting,
+    as_error,
 )
 
 UNSCHEDULABLE = "0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) didn't match Pod's node affinity."
@@ -121,6 +123,17 @@ ROWS: dict[str, tuple[list[Any], dict[str, Any], type, str]] = {
     ),
     "busy nodes": (
         [unscheduled(limits={"nvidia.com/gpu": "1"}), a_node("node1", **{"nvidia.com__gpu": "1"})],
+        {},
+        Waiting,
+        Phase.SCHEDULE,
+    ),
+    "busy nodes under HAMi": (
+        [
+            unscheduled(
+                limits={"nvidia.com/gpu": "1", "nvidia.com/gpumem-percentage": "50", "nvidia.com/gpucores": "50"}
+            ),
+            a_node("node1", **{"nvidia.com__gpu": "10"}),
+        ],
         {},
         Waiting,
         Phase.SCHEDULE,
@@ -362,6 +375,20 @@ def test_patience_ends(row: str):
     state = classify(old, [], NOW, long_ago)
     assert isinstance(state, kind), state
     assert state.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("state", "error"),
+    [
+        (Infeasible("out_of_memory", "killed"), InfeasibleConfiguration),
+        (Transient("node_lost"), TransientFailure),
+        (StudyError("image", "no such image"), UsageError),
+    ],
+)
+def test_a_state_becomes_the_error_the_loop_knows(state: Any, error: type[Exception]):
+    raised = as_error(state)
+    assert type(raised) is error
+    assert str(raised).startswith(state.reason)
 
 
 def test_an_autoscaler_that_adds_no_node_in_time_ends_the_wait():

@@ -12,6 +12,7 @@ from tests.clusters import BASE, IMAGE, LOAD_IMAGE, T4, cluster, served, with_ba
 from tuner.domain.cluster import BasePod, EngineBuild, GpuSharing, LoadPods, ModelClaim, ModelImage
 from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.base_pod import base_pod
+from tuner.manifests.cluster.comparison import dropped_fields
 from tuner.manifests.cluster.load_jobs import load_objects
 from tuner.manifests.cluster.model_volumes import engine_key
 from tuner.manifests.cluster.naming import TrialId, selector_of, trial_labels
@@ -159,6 +160,30 @@ def test_no_image_at_all_is_refused():
         server_template(cluster(image=""), served())
 
 
+def test_knobs_of_a_config_nobody_rendered_are_refused():
+    with pytest.raises(UsageError, match=r"max_batch_size would change nothing"):
+        trial_objects(cluster(), served({"max_batch_size": 8}))
+    inference = {"kind": "Inference", "spec": {"predictors": [{"name": "green"}]}}
+    with pytest.raises(UsageError, match="no place for queue_delay_ms"):
+        kubedl_inference(inference, "green", with_base(), served({"queue_delay_ms": 2}))
+
+
+def test_a_rendered_config_goes_into_the_templates_own_repository():
+    with pytest.raises(UsageError, match="where the base template has its model repository"):
+        server_template(with_base(), served(config_pbtxt="x"))
+    options = replace(with_base(), base=base_pod(BASE, "triton", "/m/"))
+    mounts = container(options, served(config_pbtxt="x"), "triton")["volumeMounts"]
+    assert [one["mountPath"] for one in mounts] == ["/m", "/m/resnet50/config.pbtxt"]
+
+
+def test_images_are_pulled_with_the_studys_secrets():
+    options = cluster(pull_secrets=("registry",))
+    spec: Any = server_template(options, served())["spec"]
+    job: Any = load_objects(options, work(options, served()))[-1]
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert job["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
 def test_a_variant_picks_the_models_folder():
     options = cluster(model=ModelClaim(claim="models", path="/resnet/{variant}/1/"))
     mounts = container(options, served({"variant": "int8"}))["volumeMounts"]
@@ -281,3 +306,22 @@ def test_platforms_refuse_what_they_have_no_place_for():
         seldon_objects(cluster(), served({"arg.verbose": 1}), repository="s3://x")
     with pytest.raises(UsageError, match="no predictor 'green'"):
         kubedl_inference({"kind": "Inference", "spec": {"predictors": []}}, "green", cluster(), served())
+
+
+def test_what_an_older_server_drops_is_named():
+    sent: Any = {
+        "metadata": {"name": "x", "annotations": {}},
+        "spec": {
+            "replicas": 0,
+            "volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1024Mi"}}, {"name": "m", "image": {"reference": "r"}}],
+            "resourceClaims": [{"name": "gpu"}],
+        },
+    }
+    returned: Any = {
+        "metadata": {"name": "x", "uid": "1"},
+        "spec": {"volumes": [{"name": "a", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "m", "emptyDir": {}}]},
+    }
+    assert dropped_fields(sent, returned) == ("spec.volumes[1].image", "spec.resourceClaims")
+    assert dropped_fields(returned, returned) == ()
+    assert dropped_fields({"a": [1, 2]}, {"a": [1]}) == ("a[1]",)
+    assert dropped_fields({"a": {"b": 1}}, {"a": "text"}) == ("a.b",)

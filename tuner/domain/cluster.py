@@ -122,10 +122,14 @@ class PhaseDeadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasePod:
-    """The user's own pod template, as JSON text, and the container in it that serves."""
+    """The user's own pod template, as JSON text, and the container in it that serves.
+
+    `repository` is where that container has its Triton model repository; empty: it is not stated.
+    """
 
     template_json: str
     container: str
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +167,7 @@ class ClusterOptions:
     gpus: tuple[ClusterGpu, ...] = ()
     sharing: GpuSharing = GpuSharing()
     capacity_labels: tuple[tuple[str, Pairs], ...] = ()
+    pull_secrets: tuple[str, ...] = ()
     autoscaled: bool = False
     deadlines: PhaseDeadlines = PhaseDeadlines()
 

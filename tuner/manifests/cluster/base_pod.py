@@ -13,7 +13,7 @@ _WITH_TEMPLATE = ("Deployment", "StatefulSet", "ReplicaSet", "Job", "DaemonSet")
 _OF_ANOTHER_LIFE = ("nodeName", "ephemeralContainers", "serviceAccount", "priority")
 
 
-def base_pod(manifest: PlainObject, container: str = "") -> BasePod:
+def base_pod(manifest: PlainObject, container: str = "", repository: str = "") -> BasePod:
     """The pod template of a Pod, a PodTemplate, or of anything that makes pods.
 
     `container` may stay empty where there is only one. Raises UsageError.
@@ -41,7 +41,7 @@ def base_pod(manifest: PlainObject, container: str = "") -> BasePod:
     if chosen not in names:
         wanted = f"no container '{container}'" if container else "more than one container"
         raise UsageError(f"the base template has {wanted}", hint=f"write base.container: one of {', '.join(names)}")
-    return BasePod(template_json=canonical_json(kept), container=chosen)
+    return BasePod(template_json=canonical_json(kept), container=chosen, repository=repository)
 
 
 def template_of(base: BasePod) -> PlainObject:

@@ -130,6 +130,8 @@ def _pod_spec(options: ClusterOptions, work: LoadWork, role: Role) -> dict[str, 
         "containers": [_container(options, work, role)],
         "volumes": [{"name": "plan", "configMap": {"name": _name(work, "load")}}],
     }
+    if options.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in options.pull_secrets]
     if options.load.service_account:
         spec["serviceAccountName"] = options.load.service_account
     if options.network == "host":

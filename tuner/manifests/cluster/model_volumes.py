@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from tuner.domain.cluster import ClusterOptions, EngineBuild, ModelBucket, ModelClaim, ModelImage
+from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.naming import object_name
 from tuner.manifests.cluster.trial import ServedTrial, model_path
 from tuner.manifests.plain import Plain, PlainObject, canonical_json
@@ -47,7 +48,7 @@ class ModelParts:
 
 def model_parts(options: ClusterOptions, trial: ServedTrial) -> ModelParts:
     """Volumes, mounts and init containers, in the order in which they have to run. Raises UsageError."""
-    folder = f"{REPOSITORY}/{trial.model.name}"
+    folder = f"{_repository(options, trial)}/{trial.model.name}"
     parts = ModelParts()
     if options.model is not None:
         parts += ModelParts(
@@ -69,6 +70,18 @@ def model_parts(options: ClusterOptions, trial: ServedTrial) -> ModelParts:
             ),
         )
     return parts
+
+
+def _repository(options: ClusterOptions, trial: ServedTrial) -> str:
+    """Where the server's model repository is: ours, or the template's own."""
+    if options.base is None or options.model is not None:
+        return REPOSITORY
+    if trial.config_pbtxt and not options.base.repository:
+        raise UsageError(
+            "nothing says where the base template has its model repository, and config.pbtxt is tuned",
+            hint="write base.repository, such as /models",
+        )
+    return options.base.repository.rstrip("/")
 
 
 def _source(options: ClusterOptions, trial: ServedTrial, where: str) -> ModelParts:

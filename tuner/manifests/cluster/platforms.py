@@ -15,7 +15,7 @@ from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.model_volumes import CONFIG_KEY, REPOSITORY
 from tuner.manifests.cluster.naming import object_name, trial_labels
 from tuner.manifests.cluster.server_pod import server_template
-from tuner.manifests.cluster.trial import SERVER, ServedTrial
+from tuner.manifests.cluster.trial import CLUSTER_KNOBS, SERVER, ServedTrial, refuse_unrendered
 from tuner.manifests.cluster.trial_objects import configuration_object
 from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, text_at, value_at
 from tuner.manifests.server_command import command_arguments
@@ -121,6 +121,10 @@ def kubedl_inference(
     if all(text_at(one, "name") != predictor for one in predictors):
         listed = ", ".join(text_at(one, "name") for one in predictors) or "none"
         raise UsageError(f"the Inference has no predictor '{predictor}'", hint=f"it has {listed}")
+    kept = ("cpu_cores", "memory_gib", "gpu_type", "gpu_memory_share", "max_batch_size")
+    lost = [name for name, _ in trial.configuration.settings if name in CLUSTER_KNOBS and name not in kept]
+    if lost:
+        raise UsageError(f"an Inference has no place for {', '.join(lost)}", hint=f"it has one for {', '.join(kept)}")
     if options.base is None:
         raise UsageError("the predictor's own pod template is the base", hint="write base")
     template = server_template(replace(options, model=None, engine=None), replace(trial, config_pbtxt=""))
@@ -137,6 +141,7 @@ def _tuned_predictor(predictor: PlainObject, template: PlainObject, trial: Serve
 
 
 def _parts(options: ClusterOptions, trial: ServedTrial) -> _Parts:
+    refuse_unrendered(trial)
     if options.engine is not None:
         raise UsageError("an engine cannot be built there before the server starts", hint="build it beforehand")
     if options.base is None and options.model is None:

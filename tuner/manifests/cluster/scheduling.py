@@ -9,6 +9,9 @@ from fractions import Fraction
 from tuner.manifests.cluster.quantities import parse_quantity
 from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, text_at, value_at
 
+# HAMi's own scheduler counts these; nodes advertise the card only.
+_NOT_ADVERTISED = ("nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores")
+
 
 class Fit(Enum):
     """`UNKNOWN`: the nodes may not be looked at."""
@@ -54,7 +57,8 @@ def _requests(container: PlainObject) -> dict[str, Fraction]:
 
 def _holds(node: PlainObject, asked: dict[str, Fraction]) -> bool:
     allocatable = object_at(node, "status", "allocatable")
-    return all((_amount(allocatable.get(name)) or Fraction(0)) >= amount for name, amount in asked.items())
+    counted = {name: amount for name, amount in asked.items() if name not in _NOT_ADVERTISED}
+    return all((_amount(allocatable.get(name)) or Fraction(0)) >= amount for name, amount in counted.items())
 
 
 def _amount(value: Plain) -> Fraction | None:

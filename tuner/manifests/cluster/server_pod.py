@@ -11,6 +11,7 @@ from tuner.manifests.cluster.gpu_sharing import CLAIM, GpuPatch
 from tuner.manifests.cluster.model_volumes import REPOSITORY, ModelParts, model_parts
 from tuner.manifests.cluster.naming import EXPIRY_ANNOTATION, STUDY_ANNOTATION, object_name, trial_labels
 from tuner.manifests.cluster.placement import with_placement
+from tuner.manifests.cluster.quantities import memory_quantity
 from tuner.manifests.cluster.trial import SERVER, ServedTrial, gpu_patch, placement, resources
 from tuner.manifests.plain import Plain, PlainObject, merged, number_at, object_at, objects_at, text_at, value_at
 from tuner.manifests.server_command import command_arguments, environment_settings
@@ -85,7 +86,7 @@ def _bare(options: ClusterOptions, trial: ServedTrial) -> PlainObject:
     }
     if options.model is not None:
         container |= {"command": ["tritonserver"], "args": list(_triton_arguments(options, trial))}
-    memory: PlainObject = {"medium": "Memory", "sizeLimit": f"{options.shared_memory_mib}Mi"}
+    memory: PlainObject = {"medium": "Memory", "sizeLimit": memory_quantity(options.shared_memory_mib / 1024)}
     return {"spec": {"containers": [container], "volumes": [{"name": "shared-memory", "emptyDir": memory}]}}
 
 
@@ -215,6 +216,9 @@ def _pod_settings(options: ClusterOptions, base: PlainObject) -> dict[str, Plain
         "restartPolicy": "Always",
         "securityContext": merged(restricted, object_at(base, "spec", "securityContext")),
     }
+    if options.pull_secrets:
+        own = objects_at(base, "spec", "imagePullSecrets")
+        settings["imagePullSecrets"] = [*own, *({"name": name} for name in options.pull_secrets)]
     if options.network == "host":
         settings |= {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
     return settings

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tuner.domain.cluster import PhaseDeadlines
+from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, TunerError, UsageError
 
 
 class Phase(StrEnum):
@@ -63,6 +64,18 @@ class StudyError:
 
     reason: str
     message: str = ""
+
+
+def as_error(state: Infeasible | Transient | StudyError) -> TunerError:
+    """The same as an error that the study's loop knows what to do with."""
+    message = f"{state.reason}: {state.message}" if state.message else state.reason
+    match state:
+        case Infeasible():
+            return InfeasibleConfiguration(message)
+        case Transient():
+            return TransientFailure(message)
+        case StudyError():
+            return UsageError(message, hint="no configuration of the study can work before this is mended")
 
 
 ServerState = Waiting | Ready | Infeasible | Transient | StudyError

@@ -95,6 +95,16 @@ def refuse_unknown_knobs(names: Iterable[str]) -> None:
         raise UsageError(f"the Kubernetes runner cannot set {', '.join(unknown)}", hint=f"it sets {known}")
 
 
+def refuse_unrendered(trial: ServedTrial) -> None:
+    """Raises UsageError where knobs of config.pbtxt are tuned, and nobody rendered one."""
+    lost = [name for name, _ in trial.configuration.settings if name in (*BATCHING_KNOBS, "intra_op_threads")]
+    if lost and not trial.config_pbtxt:
+        raise UsageError(
+            f"{', '.join(lost)} would change nothing: there is no config.pbtxt to write them into",
+            hint="the study needs the model's file or repository, or leave them out of the knobs",
+        )
+
+
 def gpu_patch(options: ClusterOptions, trial: ServedTrial) -> GpuPatch | None:
     """What the pod says to get its share of a GPU; None where it needs none. Raises UsageError."""
     if not trial.gpu_type:

@@ -17,7 +17,7 @@ from tuner.manifests.cluster.naming import (
     trial_labels,
 )
 from tuner.manifests.cluster.server_pod import http_port, server_template
-from tuner.manifests.cluster.trial import ServedTrial, gpu_patch
+from tuner.manifests.cluster.trial import ServedTrial, gpu_patch, refuse_unrendered
 from tuner.manifests.plain import Plain, PlainObject, merged, text_at
 
 
@@ -36,6 +36,7 @@ class TrialObjects:
 
 def trial_objects(options: ClusterOptions, trial: ServedTrial) -> TrialObjects:
     """The objects of the server's side of a trial. Raises UsageError where the cluster cannot be asked for it."""
+    refuse_unrendered(trial)
     owned = [
         *configuration_object(options, trial),
         *_claim(options, trial),
