@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -165,25 +166,19 @@ def test_a_worker_killed_before_all_have_come_is_replaced(tmp_path: Path, deploy
     assert run.generator.workers_lost == 0
 
 
-OTHER_MAKE = """
-import tuner
-tuner.__version__ = "0.0.0"
-from load_profiles import load_worker
-load_worker.main()
-"""
-
-
-def test_too_few_workers_are_a_failure_of_the_world_and_everybody_is_told(tmp_path: Path, deployment: Deployment):
-    with master(tmp_path, deployment, a_profile(), 2, max_wait_s=12.0) as (one, address), crew(address, 1) as workers:
-        argv = [sys.executable, "-c", OTHER_MAKE, "--master", address]
-        other = subprocess.run(argv, capture_output=True, text=True, check=False)
-        failure = one.failure()
+def test_too_few_workers_are_a_failure_of_the_world_and_those_who_came_are_told(tmp_path: Path, deployment: Deployment):
+    with (
+        master(tmp_path, deployment, a_profile(), 2, max_wait_s=10.0) as (one, address),
+        crew(address, 1, "--max-wait-s", "15") as workers,
+    ):
+        *told, failure = one.events()
+        came = len([event for event in told if event["event"] == "joined"])  # none, on a very busy machine
         code, errors = outcome(workers[0])
-    assert other.returncode == 2
-    assert "has version 0.0.0, the master" in other.stderr
-    assert failure["message"].startswith(f"1 of 2 load workers came to {address} within 12 s; load worker ")
-    assert "has version 0.0.0" in failure["message"]
-    assert (code, "the load master gave up: 1 of 2" in errors) == (7, True)
+    assert one.process.returncode == 1
+    assert not one.result.exists()
+    assert failure["error"] == "TransientFailure"
+    assert failure["message"] == f"{came} of 2 load workers came to {address} within 10 s"
+    assert (code, came == 0 or "the load master gave up: 1 of 2" in errors) == (7, True)
 
 
 def test_workers_end_by_themselves_when_their_master_is_killed(tmp_path: Path, deployment: Deployment):
@@ -239,14 +234,26 @@ def test_everything_ends_when_the_controller_is_killed(deployment: Deployment):
         assert outcome(workers[0])[0] == 7
 
 
-def test_a_worker_with_another_secret_has_no_part_in_it(tmp_path: Path, deployment: Deployment):
+OTHER_MAKE = """
+import tuner
+tuner.__version__ = "0.0.0"
+from load_profiles import load_worker
+load_worker.main()
+"""
+
+
+def test_a_worker_with_another_secret_or_of_another_version_has_no_part_in_it(tmp_path: Path, deployment: Deployment):
     ours, other = "the master's secret", "quite another secret"
-    with master(tmp_path, deployment, a_profile(), 1, secret=ours) as (one, address):
+    with master(tmp_path, deployment, a_profile(), 1, secret=ours, max_wait_s=200.0) as (one, address):
         code, errors = outcome(start_worker(address, secret=other))
         assert code == 2
         assert "cannot be trusted: sealed with another secret" in errors
-        code, errors = outcome(start_worker(address, secret=ours))
-        assert (code, errors) == (0, "")
+        argv = [sys.executable, "-c", OTHER_MAKE, "--master", address]
+        environment = os.environ | {"SERVETUNE_LOAD_SECRET": ours}
+        refused = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert "has version 0.0.0, the master" in refused.stderr
+        assert outcome(start_worker(address, secret=ours)) == (0, "")
         assert all(one.run().samples.ok)
 
 
