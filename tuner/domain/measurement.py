@@ -199,7 +199,7 @@ def _limit_s(slo: Slo, slos: Sequence[Slo]) -> float:
 
 
 def _thresholds_s(sorted_s: Sequence[float], limit_s: float, allowed_share: float) -> tuple[float, float, float]:
-    """What the allowed share exceeds and STEADY_TIMES as many, near the limit; what WIDEST_SHARE exceed, farther off."""
+    """What the allowed share and STEADY_TIMES of it exceed, near the limit; what WIDEST_SHARE exceed, farther off."""
 
     def exceeded_by(share: float, nearness: float) -> float:
         return min(limit_s, max(nearness * limit_s, nearest_rank(sorted_s, 100.0 * (1.0 - share))))
