@@ -17,7 +17,8 @@ from load_profiles.child import Child
 from load_profiles.many_workers import drive_together
 from load_profiles.packed_samples import unpack
 from load_profiles.parts import ended_after
-from load_profiles.payload_shapes import sent_tensors
+from load_profiles.payload_files import refuse_unfit_files
+from load_profiles.payload_shapes import refuse_too_large, sent_tensors
 from load_profiles.plan import START_UP_S, LoadPlan, longest_s
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment
@@ -118,8 +119,11 @@ class LocustLoadGenerator:
 
 def refuse_what_cannot_be_sent(deployment: Deployment, profile: LoadProfile) -> None:
     """Raises UsageError for an endpoint that is not HTTP, or a payload that the model's inputs do not take."""
-    if profile.payload.kind != "files":
-        sent_tensors(deployment.inputs, profile.payload, batched=deployment.batched)
+    payload, batched = profile.payload, deployment.batched
+    if payload.kind == "files":
+        refuse_unfit_files(payload, deployment.protocol, deployment.inputs, batched=batched)
+    else:
+        refuse_too_large(sent_tensors(deployment.inputs, payload, batched=batched), payload)
     address, scheme = urlsplit(deployment.endpoint), "grpc" if deployment.protocol == "kserve_grpc" else "http"
     if address.scheme != scheme or not address.hostname:
         raise UsageError(f"load cannot be sent to {deployment.endpoint!r}", hint=f"an endpoint is {scheme}://HOST:PORT")

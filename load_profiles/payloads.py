@@ -8,9 +8,8 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from load_profiles.payload_shapes import sent_tensors
+from load_profiles.payload_shapes import WORD_LETTERS, file_tensor, sent_tensors
 from tuner.domain.deployment import TensorSpec
-from tuner.domain.errors import UsageError
 from tuner.domain.load import Payload
 
 Tensor = NDArray[Any]
@@ -19,7 +18,6 @@ NUMPY_NAMES = {"FP16": "float16", "FP32": "float32", "FP64": "float64", "BOOL": 
 LOW_FREQUENCIES = 6
 NOISE = 0.05
 RANDOM_INTEGERS_BELOW = 100
-WORD_LETTERS = 8
 
 
 def tensors(inputs: Sequence[TensorSpec], payload: Payload, *, batched: bool, seed: int) -> list[list[Tensor]]:
@@ -30,28 +28,19 @@ def tensors(inputs: Sequence[TensorSpec], payload: Payload, *, batched: bool, se
 
 
 def file_tensors(
-    inputs: Sequence[TensorSpec], content: bytes, *, batched: bool
+    inputs: Sequence[TensorSpec], payload: Payload, content: bytes, *, batched: bool
 ) -> tuple[tuple[TensorSpec, ...], list[Tensor]]:
     """A file's bytes as the model's one input: one BYTES element (an image file, a text), or raw little-endian numbers.
 
-    Raises UsageError if the model has several inputs, or the bytes do not fill its shape.
+    Raises UsageError as `file_tensor`.
     """
-    if len(inputs) != 1:
-        raise UsageError(f"a file holds one input, and the model has {len(inputs)}", hint="write a .json request body")
-    (spec,) = inputs
+    sent = file_tensor(inputs, payload, len(content), batched=batched)
     values: Tensor
-    if spec.datatype == "BYTES":
+    if sent.datatype == "BYTES":
         values = np.array([content], dtype=object)
     else:
-        dtype = np.dtype(NUMPY_NAMES.get(spec.datatype, spec.datatype.lower()))
-        if len(content) % dtype.itemsize:
-            raise UsageError(f"{len(content)} bytes are no whole number of {spec.datatype} values")
-        values = np.frombuffer(content, dtype)
-    try:
-        values = values.reshape((1, *spec.shape) if batched else spec.shape)
-    except ValueError as error:
-        raise UsageError(f"{values.size} values do not fill input {spec.name} {list(spec.shape)}") from error
-    return (spec,), [values]
+        values = np.frombuffer(content, np.dtype(NUMPY_NAMES.get(sent.datatype, sent.datatype.lower())))
+    return (sent,), [values.reshape(sent.shape)]
 
 
 def _tensor(tensor: TensorSpec, payload: Payload, source: np.random.Generator) -> Tensor:

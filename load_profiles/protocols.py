@@ -57,7 +57,7 @@ def _kserve_grpc(plan: LoadPlan) -> list[bytes]:
         bodies = file_bodies(plan.profile.payload)
         if any(body.is_json for body in bodies):
             raise UsageError("a JSON body cannot be sent over gRPC", hint="write a file of raw numbers")
-        made = [file_tensors(plan.inputs, body.content, batched=plan.batched) for body in bodies]
+        made = [file_tensors(plan.inputs, plan.profile.payload, body.content, batched=plan.batched) for body in bodies]
     return [kserve_grpc.serialise(model_name=plan.model_name, specs=specs, tensors=one) for specs, one in made]
 
 
@@ -73,7 +73,7 @@ def _kserve_http(plan: LoadPlan, *, host: str, path: str) -> list[bytes]:
         if body.is_json:
             whole.append(kserve_http.as_json(model_name=name, host=host, path=path, body=body.content))
         else:
-            specs, content = file_tensors(plan.inputs, body.content, batched=plan.batched)
+            specs, content = file_tensors(plan.inputs, payload, body.content, batched=plan.batched)
             whole.append(kserve_http.serialise(model_name=name, host=host, path=path, specs=specs, tensors=content))
     return whole
 

@@ -60,7 +60,27 @@ class TermChoice(StrEnum):
     SPOT = "spot"
 
 
-TargetOption = Annotated[str, typer.Option("--target", help="http://HOST:PORT of a running server.")]
+ARRIVALS_HELP = (
+    "poisson; constant; gamma:BURSTINESS (1 is poisson); ramp:BEGIN,END; steps:SHARE,SHARE,...; "
+    "spike:BASE,PEAK,LENGTH,N; diurnal:VALLEY,PEAK,POWER; periodic:EVERY,WORK,IDLE such as periodic:15m,3m; "
+    "or a utilisation pattern: low_average, peak_valley, short_spike, periodic_work. Shares are of --rate, LENGTH is "
+    "one of the window; settings at the end may be left out."
+)
+TRACE_HELP = (
+    "Replay a CSV file of times in seconds: its column timestamp_s, or the first. Stretched where --rate says "
+    "otherwise than it, begun anew when it ends."
+)
+SLO_HELP = (
+    "'latency_p99_ms<=50' (p50, p90, p95, p99, p99_9; from when a request was due), 'error_ratio<=0.001', "
+    "'goodput_ratio>=0.99' or 'goodput_rps>=190' (answered well and within every latency limit); may be repeated."
+)
+PAYLOAD_HELP = (
+    "random, image, text:24-256 (so many words), or files: FILE or FILE*WEIGHT, may be repeated. A file holds a JSON "
+    "body (.json), or the raw bytes of the model's one input, or for tensorflow_rest and http any body."
+)
+TargetOption = Annotated[
+    str, typer.Option("--target", help="http://HOST:PORT of a running server; grpc://HOST:PORT for kserve_grpc.")
+]
 ModelOption = Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")]
 RateOption = Annotated[float | None, typer.Option("--rate", help="Requests per second. With --trace: its own.")]
 DurationOption = Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")]
@@ -68,17 +88,17 @@ WarmupOption = Annotated[str, typer.Option("--warmup", help="Load before that, n
 TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit.")
 ]
-ArrivalsOption = Annotated[
-    str, typer.Option("--arrivals", help="poisson, constant, gamma:4, or a utilisation pattern such as peak_valley.")
-]
-TraceOption = Annotated[Path | None, typer.Option("--trace", help="Replay a CSV file of timestamps instead.")]
-SloOption = Annotated[list[str] | None, typer.Option("--slo", help="Such as 'latency_p99_ms<=50'; may be repeated.")]
+ArrivalsOption = Annotated[str, typer.Option("--arrivals", help=ARRIVALS_HELP)]
+TraceOption = Annotated[Path | None, typer.Option("--trace", help=TRACE_HELP)]
+SloOption = Annotated[list[str] | None, typer.Option("--slo", help=SLO_HELP)]
 PayloadOption = Annotated[
     list[str] | None,
-    typer.Option("--payload", help="random, image, text:24-256, or files: FILE or FILE*WEIGHT, may be repeated."),
+    typer.Option("--payload", help=PAYLOAD_HELP),
 ]
 ShapeOption = Annotated[str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")]
-ProtocolOption = Annotated[ProtocolChoice, typer.Option("--protocol", help="What the server speaks.")]
+ProtocolOption = Annotated[
+    ProtocolChoice, typer.Option("--protocol", help="What the server speaks: KServe v2, TensorFlow Serving, any POST.")
+]
 AllowOption = Annotated[
     list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
 ]
@@ -218,7 +238,7 @@ def load(
         max_wait=max_wait,
         metrics_url=metrics_url,
     )
-    with orderly_stop():
+    with orderly_stop("stopped; no more load is sent, and what was measured is not reported"):
         _say_and_exit(*answer(request, json=json))
 
 
@@ -360,7 +380,7 @@ def main() -> None:
         _stderr().print(Text(f"servetune: {error}" if error.exit_code != 2 else str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
     except Interrupted as error:
-        _stderr().print(Text("stopped; the same command goes on from here"), soft_wrap=True)
+        _stderr().print(Text(error.message), soft_wrap=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get("SERVETUNE_DEBUG"):

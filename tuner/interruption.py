@@ -10,19 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+GOES_ON = "stopped; the same command goes on from here"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(BaseException):
     """A signal asked us to stop; teardown has been or is being done on the way out."""
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
+    def __init__(self, signal_number: int, message: str) -> None:
+        """`message` is what the user is told."""
+        super().__init__(signal_number, message)
+        self.message = message
         self.exit_code = 128 + signal_number
 
 
 @contextmanager
-def orderly_stop() -> Iterator[None]:
+def orderly_stop(message: str = GOES_ON) -> Iterator[None]:
     """While inside, SIGINT and SIGTERM raise Interrupted once; a third signal exits without teardown."""
     received = 0
 
@@ -30,7 +33,7 @@ def orderly_stop() -> Iterator[None]:
         nonlocal received
         received += 1
         if received == 1:
-            raise Interrupted(number)
+            raise Interrupted(number, message)
         _wait_or_leave(received, number)
 
     before = {number: signal.signal(number, on_signal) for number in SIGNALS}

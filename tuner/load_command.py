@@ -14,8 +14,8 @@ from tuner.domain.capacity import LOOK_CONFIDENCE, fewest_requests
 from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
 from tuner.domain.diagnosis import diagnose
 from tuner.domain.load import LoadProfile
-from tuner.domain.measurement import Measurement, measure
-from tuner.domain.slo import CONFIDENCE, Slo, Tally, Verdict, assess, judge
+from tuner.domain.measurement import Doubt, Measurement, measure
+from tuner.domain.slo import CONFIDENCE, PERCENT, Slo, Tally, Verdict, assess, judge
 from tuner.domain.space import Configuration
 from tuner.load_target import Target, inputs_from, model_inputs
 from tuner.load_telemetry import bottleneck_document, nothing_told, telemetry_document, telemetry_text
@@ -203,7 +203,8 @@ def load_text(result: LoadResult) -> str:
     """The result for people."""
     seen, at = result.measurement, result.measurement.latency_ms
     lines = [
-        f"{seen.offered_rps:.4g} requests/s offered for {seen.window_s:.4g} s, {seen.achieved_rps:.4g} answered well; "
+        f"{_rate(seen.offered_rps)} requests/s offered for {seen.window_s:.4g} s, "
+        f"{_rate(seen.achieved_rps)} answered well; "
         f"{seen.errors} of {seen.requests} failed{': ' + seen.first_error if seen.first_error else ''}",
         f"latency ms: p50 {at.p50:.2f}, p90 {at.p90:.2f}, p95 {at.p95:.2f}, p99 {at.p99:.2f}, p99.9 {at.p99_9:.2f}, "
         f"max {at.max:.2f}",
@@ -211,11 +212,29 @@ def load_text(result: LoadResult) -> str:
     ]
     told = telemetry_text(seen)
     lines += [told] if told else []
-    lines += [f"doubt: {doubt}" for doubt in seen.doubts]
+    lines += [f"doubt: {_doubt_text(doubt)}" for doubt in seen.doubts]
+    lines += [_slo_line(tally, result.confidence) for tally in result.tallies]
     lines.append(f"bottleneck: {diagnose(seen)}")
     if result.found is not None:
         lines = [*(_probe_line(level) for level in result.found.levels), "", *lines, _capacity_line(result.found)]
     return "\n".join([*lines, f"verdict: {result.verdict or 'none asked for'}"])
+
+
+def _rate(rate_rps: float) -> str:
+    return f"{rate_rps:,.0f}" if rate_rps >= 1000.0 else f"{rate_rps:.4g}"
+
+
+def _doubt_text(doubt: Doubt) -> str:
+    return f"{doubt.replace('_', ' ')}{', so this measurement is not believed: run it again' if doubt.spoils else ''}"
+
+
+def _slo_line(tally: Tally, confidence: float) -> str:
+    """An objective, its verdict by itself, and what that rests on."""
+    verdict, needed = assess(tally, confidence).verdict, fewest_requests([tally.slo], confidence)
+    more = verdict is Verdict.UNDECIDED and tally.requests < needed
+    what = "late" if tally.slo.indicator in PERCENT else "failed" if tally.slo.indicator == "error_ratio" else "missed"
+    hint = f"; a PASS takes {needed} requests or more: a longer --duration" if more else ""
+    return f"SLO {tally.slo}: {verdict} at {confidence:.1%} ({tally.bad} of {tally.requests} {what}){hint}"
 
 
 def _probe_line(level: Level) -> str:

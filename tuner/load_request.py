@@ -9,16 +9,20 @@ from typing import cast
 
 from tuner.assemble import AwaitedWorkers, watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
+from tuner.domain.arrivals import mean_share
 from tuner.domain.deployment import Protocol
-from tuner.domain.errors import InfrastructureError, TransientFailure, UsageError
+from tuner.domain.errors import InfrastructureError, InvalidMeasurement, TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
 from tuner.load_command import LoadResult, deployment_at, find_capacity, load_document, load_text, run_load
-from tuner.load_options import arrivals_of, duration_s, slo_of
+from tuner.load_options import LONGEST_S, arrivals_of, duration_s, slo_of
 from tuner.load_target import find_target
 from tuner.traces import read_trace
 
 MOST_REQUESTS = 20_000_000
+MOST_RPS = 1_000_000
+MOST_WEIGHT = 1_000_000
+GENERATED = ("random", "image")
 MASTER_ADDRESS = "127.0.0.1:5557"
 _WEIGHTED = re.compile(r"(.+?)(?:\*(\d+(?:\.\d+)?))?")
 _TEXT = re.compile(r"text(?::(\d{1,5})-(\d{1,5}))?")
@@ -59,14 +63,21 @@ def answer(request: LoadRequest, *, json: bool) -> tuple[str, int]:
 def carry_out(request: LoadRequest) -> LoadResult:
     """Check everything, then put load on the target.
 
-    Raises UsageError, TargetRefused, InfrastructureError, InvalidMeasurement.
+    Raises UsageError, TargetRefused, InfrastructureError.
     """
     _refuse_two_kinds_of_workers(request)
     target = find_target(request.target, request.allowed)
     metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
+    if metrics is not None and metrics.scheme != "http":
+        raise UsageError(f"metrics are not read from {request.metrics_url}", hint="write http://HOST:PORT/metrics")
+    if request.trace is not None and request.arrivals != "poisson":
+        raise UsageError("a recording says itself when requests come", hint="drop --arrivals or --trace")
     arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
     rate_rps = _rate_rps(request, arrivals)
     slos = tuple(slo_of(text, rate_rps) for text in request.slos)
+    if request.capacity and any("goodput_rps" in text for text in request.slos):
+        hint = "write goodput_ratio>=0.95"
+        raise UsageError("goodput_rps is a share of --rate, and a search for the capacity tries other rates", hint=hint)
     if request.capacity and not slos:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
@@ -86,6 +97,8 @@ def carry_out(request: LoadRequest) -> LoadResult:
             return carried_out(deployment, profile, slos, workers=_workers(request), telemetry=told.read)
         except TransientFailure as failure:  # nobody here tries again: for this command the machine failed
             raise InfrastructureError(failure.message, failure.hint) from failure
+        except InvalidMeasurement as failure:
+            raise UsageError(failure.message, hint="a longer --duration or a higher --rate") from failure
 
 
 def _workers(request: LoadRequest) -> int | AwaitedWorkers:
@@ -105,23 +118,25 @@ def _refuse_two_kinds_of_workers(request: LoadRequest) -> None:
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:
     if request.rate_rps is not None:
-        if not 0.0 < request.rate_rps <= 1_000_000:
-            raise UsageError(f"{request.rate_rps:g} is no rate", hint="above 0, at most 1,000,000 requests per second")
-        return request.rate_rps
-    if isinstance(arrivals, Replay):
-        return arrivals.mean_rps
-    raise UsageError("how many requests per second is not said", hint="add --rate")
+        rate_rps = request.rate_rps
+    elif isinstance(arrivals, Replay):
+        rate_rps = arrivals.mean_rps
+    else:
+        raise UsageError("how many requests per second is not said", hint="add --rate")
+    if not 0.0 < rate_rps <= MOST_RPS:
+        where = "is no rate" if request.rate_rps is not None else f"requests per second are in {request.trace}"
+        raise UsageError(f"{rate_rps:g} {where}", hint="--rate: above 0, at most 1,000,000 requests per second")
+    return rate_rps
 
 
 def _profile(request: LoadRequest, arrivals: Arrivals, rate_rps: float, slos: tuple[Slo, ...]) -> LoadProfile:
-    window_s, warmup_s = duration_s(request.duration), duration_s(request.warmup)
+    window_s, warmup_s = _time_s("--duration", request.duration), _time_s("--warmup", request.warmup, may_be_0=True)
     widest_s = max((slo.max / 1000.0 for slo in slos if slo.indicator in PERCENT), default=0.0)
-    timeout_s = duration_s(request.timeout) if request.timeout else max(1.0, 5.0 * widest_s)
-    if not 0.0 < window_s <= 86_400 or not 0.0 < timeout_s <= 86_400 or warmup_s > 86_400:
-        raise UsageError("a duration is out of range", hint="more than nothing, at most 24h")
+    timeout_s = _time_s("--timeout", request.timeout) if request.timeout else max(1.0, 5.0 * widest_s)
     if timeout_s < widest_s:
-        raise UsageError(f"answers are given up after {timeout_s:g} s, before the limit of {widest_s:g} s")
-    if rate_rps * (window_s + warmup_s) > MOST_REQUESTS:
+        message = f"answers are given up after {timeout_s:g} s, before the limit of {widest_s:g} s"
+        raise UsageError(message, hint=f"--timeout {widest_s:g}s or more")
+    if rate_rps * max(1.0, mean_share(arrivals, window_s)) * (window_s + warmup_s) > MOST_REQUESTS:
         raise UsageError("too many requests for one run", hint=f"at most {MOST_REQUESTS:,}")
     return LoadProfile(
         arrivals=arrivals,
@@ -135,6 +150,13 @@ def _profile(request: LoadRequest, arrivals: Arrivals, rate_rps: float, slos: tu
     )
 
 
+def _time_s(option: str, text: str, *, may_be_0: bool = False) -> float:
+    seconds = duration_s(text)
+    if seconds > LONGEST_S or (seconds == 0.0 and not may_be_0):
+        raise UsageError(f"{option} {text} is out of range", hint="more than nothing, at most 24h")
+    return seconds
+
+
 def _payload(request: LoadRequest) -> Payload:
     try:
         shape = tuple(int(size) for size in request.shape.split(",")) if request.shape else None
@@ -145,6 +167,8 @@ def _payload(request: LoadRequest) -> Payload:
             if not request.protocol.startswith("kserve_"):
                 raise UsageError(f"{request.protocol} needs bodies to send", hint="add --payload FILE")
             return Payload(shape=shape)
+        case (text,) if not request.protocol.startswith("kserve_") and (text in GENERATED or _TEXT.fullmatch(text)):
+            raise UsageError(f"{request.protocol} tells no inputs to make bodies for", hint="add --payload FILE")
         case ("random" | "image" as kind,):
             return Payload(kind=kind, shape=shape)
         case (text,) if found := _TEXT.fullmatch(text):
@@ -157,7 +181,14 @@ def _payload(request: LoadRequest) -> Payload:
 
 
 def _weighted(text: str) -> tuple[str, float]:
+    if Path(text).is_file():
+        return str(Path(text).resolve()), 1.0
     found = _WEIGHTED.fullmatch(text)
+    if text in GENERATED or _TEXT.fullmatch(text):
+        raise UsageError(f"{text} is not mixed with other payloads", hint="mix files: FILE*WEIGHT")
     if found is None or not Path(found[1]).is_file():
         raise UsageError(f"the payload {text!r} is no file", hint="or random, image, text:24-256")
-    return str(Path(found[1]).resolve()), float(found[2] or 1.0)
+    weight = float(found[2] or 1.0)
+    if not 0.0 < weight <= MOST_WEIGHT:
+        raise UsageError(f"{text!r} is weighed out of range", hint="above 0, at most 1,000,000")
+    return str(Path(found[1]).resolve()), weight

@@ -20,6 +20,9 @@ from tuner.domain.errors import InfrastructureError, TargetRefused, UsageError
 
 ASK_TIMEOUT_S = 5.0
 MOST_ANSWER_BYTES = 4_000_000
+OTHER_PROTOCOL = "is a KServe v2 server running there? else say --protocol kserve_grpc, tensorflow_rest or http"
+
+OTHER_NAME = "is this the model's name there? other servers than KServe's: --protocol tensorflow_rest or http"
 
 StatedInput = tuple[str, str, tuple[int, ...]]
 
@@ -125,17 +128,18 @@ def _ask(target: Target, path: str) -> dict[str, Any]:
         answer = connection.getresponse()
         text = answer.read(MOST_ANSWER_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise InfrastructureError(f"cannot ask {target.host} about the model: {error}") from error
+        said = str(error) if str(error).isprintable() and isinstance(error, OSError) else "what answers is no HTTP"
+        raise InfrastructureError(f"cannot ask {target.host} about the model: {said}", hint=OTHER_PROTOCOL) from error
     finally:
         connection.close()
     if 300 <= answer.status < 400:
         raise TargetRefused(f"{target.host} redirects to {answer.headers.get('Location', 'another place')}")
     if answer.status != 200:
-        raise UsageError(f"{target.host} answers {answer.status} to {path}", hint="is this the model's name there?")
+        raise UsageError(f"{target.host} answers {answer.status} to {path}", hint=OTHER_NAME)
     try:
         metadata = json.loads(text)
     except ValueError as error:
-        raise InfrastructureError(f"{target.host} answers no JSON to {path}") from error
+        raise InfrastructureError(f"{target.host} answers no JSON to {path}", hint=OTHER_PROTOCOL) from error
     if not isinstance(metadata, dict):
-        raise InfrastructureError(f"{target.host} answers no JSON object to {path}")
+        raise InfrastructureError(f"{target.host} answers no JSON object to {path}", hint=OTHER_PROTOCOL)
     return metadata

@@ -87,3 +87,11 @@ def test_the_slo_is_judged_on_all_windows_at_that_load_together():
     best = search.best
     assert best.tallies[0].requests > best.measurement.requests
     assert best.tallies[0].slo.indicator == P99.indicator
+
+
+def test_people_see_each_objective_and_how_many_requests_a_pass_takes():
+    run = a_run(profile=replace(PROFILE, window_s=1.0))
+    text = load_text(result_of(measured(run), "UNDECIDED"))
+    assert f"SLO {P99}: undecided at 99.0% (0 of 200 late); a PASS takes 459 requests or more" in text
+    assert "doubt: few requests" in text
+    assert "a PASS takes" not in load_text(result_of(measured(a_run())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tuner.domain.arrival_kinds import PRESETS, Gamma
+from tuner.domain.arrival_kinds import PRESETS, Arrivals, Diurnal, Gamma, Periodic, Ramp, Spike, Steps
 from tuner.domain.errors import UsageError
 from tuner.load_options import arrivals_of, duration_s, slo_of
 
@@ -42,6 +42,8 @@ def test_objectives(text: str, shown: str):
         "goodput_rps>=200",
         "goodput_ratio>=1",
         "latency_p99_ms<=nan",
+        "latency_p99_ms<=1e400",
+        "latency_p99_ms<=1e9",
         "",
     ],
 )
@@ -56,7 +58,33 @@ def test_arrivals():
     assert arrivals_of("peak_valley") == PRESETS["peak_valley"]
 
 
-@pytest.mark.parametrize("text", ["gamma", "gamma:0", "posson", "gamma:-1"])
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("ramp", Ramp()),
+        ("ramp:0.2", Ramp(begin=0.2)),
+        ("ramp:1, 0.5", Ramp(begin=1.0, end=0.5)),
+        ("steps:0.25,0.5,1", Steps(shares=(0.25, 0.5, 1.0))),
+        ("spike:0.1,1,0.2,3", Spike(base=0.1, peak=1.0, length=0.2, spikes=3)),
+        ("diurnal:0.1,0.9,2", Diurnal(valley=0.1, peak=0.9, sharpness=2)),
+        ("periodic:15m,3m", Periodic(every_s=900.0, work_s=180.0)),
+        ("periodic:2s,500ms,0.1", Periodic(every_s=2.0, work_s=0.5, idle=0.1)),
+        *PRESETS.items(),
+    ],
+)
+def test_every_kind_of_arrivals_can_be_written(text: str, meant: Arrivals):
+    assert arrivals_of(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("gamma", "gamma:0", "posson", "gamma:-1", "gamma:1e9", "gamma:1000000000", "gamma:1,2", "poisson:", ""),
+        *("ramp:", "ramp:1,2,3", "ramp:-1", "ramp:nan", "steps", "steps:", "steps:1,x", "spike:0,1,2", "spike:0,1,0"),
+        *("spike:0,1,0.1,0", "spike:0,1,0.1,1.5", "diurnal:0,1,0", "periodic", "periodic:15m", "periodic:0s,1s"),
+        *("periodic:x,y", "peak_valley:3", "replay"),
+    ],
+)
 def test_unknown_arrivals_are_refused(text: str):
     with pytest.raises(UsageError, match="arrivals"):
         arrivals_of(text)

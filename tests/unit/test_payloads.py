@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from load_profiles.kserve_http import serialise
-from load_profiles.payload_shapes import sent_tensors
-from load_profiles.payloads import tensors
+from load_profiles.payload_files import refuse_unfit_files
+from load_profiles.payload_shapes import refuse_too_large, sent_tensors
+from load_profiles.payloads import file_tensors, tensors
 from tuner.domain.deployment import TensorSpec
 from tuner.domain.errors import UsageError
 from tuner.domain.load import Payload
@@ -136,3 +138,54 @@ def test_the_request_is_http_with_a_json_head_and_exactly_the_tensors_bytes(shap
     (entry,) = json.loads(body[:json_bytes])["inputs"]
     assert (entry["name"], entry["datatype"], tuple(entry["shape"])) == ("x", "FP32", (1, *shape))
     assert body[json_bytes:] == tensor.tobytes()
+
+
+NUMBERS = np.arange(12, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "payload", "shape"),
+    [
+        (spec(shape=(3, 4)), Payload(), (1, 3, 4)),
+        (spec(shape=(3, -1)), Payload(), (1, 3, 4)),
+        (spec(shape=(3, -1, -1)), Payload(shape=(3, 2, 2)), (1, 3, 2, 2)),
+    ],
+)
+def test_a_file_of_numbers_fills_the_input(tensor: TensorSpec, payload: Payload, shape: tuple[int, ...]):
+    (sent,), (values,) = file_tensors([tensor], payload, NUMBERS.tobytes(), batched=True)
+    assert (sent.shape, values.shape) == (shape, shape)
+    assert values.ravel().tolist() == NUMBERS.tolist()
+
+
+def test_a_file_is_one_element_of_a_bytes_input():
+    (sent,), (values,) = file_tensors([spec("BYTES", (-1,))], Payload(), b"a text", batched=False)
+    assert (sent.shape, values.tolist()) == ((1,), [b"a text"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "protocol", "message"),
+    [
+        ([spec(shape=(13,))], "a.raw", "kserve_http", "a.raw: 12 values do not fill input x"),
+        ([spec(shape=(5, -1))], "a.raw", "kserve_grpc", "do not fill"),
+        ([spec(shape=(-1, -1))], "a.raw", "kserve_http", "free dimensions"),
+        ([spec("BF16")], "a.raw", "kserve_http", "datatype BF16"),
+        ([spec(shape=(12,)), spec(name="y")], "a.raw", "kserve_http", "the model has 2"),
+        ([spec(shape=(12,))], "a.json", "kserve_grpc", "JSON body"),
+        ([], "missing", "http", "cannot read the payload"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_refused_before_the_load(tmp_path: Path, inputs, name, protocol, message: str):
+    for each in ("a.raw", "a.json"):
+        (tmp_path / each).write_bytes(NUMBERS.tobytes())
+    payload = Payload(kind="files", files=((str(tmp_path / name), 1.0),))
+    with pytest.raises(UsageError, match=message):
+        refuse_unfit_files(payload, protocol, inputs, batched=True)
+
+
+def test_bodies_that_would_fill_the_memory_are_refused():
+    huge, wordy = [spec(shape=(3, 100_000, 100_000))], Payload(kind="text", tokens=(1, 99_999), count=64)
+    with pytest.raises(UsageError, match="16 bodies of 120,000 MB"):
+        refuse_too_large(huge, Payload())
+    refuse_too_large([spec("BYTES", (1, 1))], wordy)
+    with pytest.raises(UsageError, match="too large"):
+        refuse_too_large([spec("BYTES", (1, 100))], wordy)

@@ -136,10 +136,10 @@ def _narrower(found: Capacity, stuck_rps: Sequence[float]) -> Look | None:
     return Look(offered_rps=math.sqrt(low_rps * high_rps), whole=True) if ratio > enough else None
 
 
-def fewest_requests(slos: Sequence[Slo]) -> int:
+def fewest_requests(slos: Sequence[Slo], confidence: float = LOOK_CONFIDENCE) -> int:
     """How many requests a PASS takes at the least, were none of them bad: below that no load can be shown to hold."""
     shares = [slo.allowed_share for slo in slos if slo.allowed_share]
-    return math.ceil(math.log(1.0 - LOOK_CONFIDENCE) / math.log1p(-min(shares))) if shares else 1
+    return math.ceil(math.log(1.0 - confidence) / math.log1p(-min(shares))) if shares else 1
 
 
 def short_window_s(slos: Sequence[Slo], rate_rps: float, longest_s: float) -> float:
