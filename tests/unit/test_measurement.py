@@ -181,7 +181,7 @@ def test_a_recording_may_have_any_shape_so_no_part_of_it_is_like_the_whole():
 def test_a_failure_that_only_requests_sent_late_make_is_the_generators_and_spoils():
     """0.7 % of the requests left 300 ms late: no p99 shows it, and a p99.9 of 100 ms fails by nothing else."""
     p99_9 = Slo(indicator="latency_p99_9_ms", max=100.0)
-    late_s = {k: 0.3 for k in range(60, 2060, 140)}
+    late_s = dict.fromkeys(range(60, 2060, 140), 0.3)
     run = a_run(
         lambda due_s: 0.01 + late_s.get(round(due_s * 200) - 200, 0.0),
         lag_s=lambda due_s: late_s.get(round(due_s * 200) - 200, 0.0),

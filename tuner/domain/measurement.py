@@ -258,13 +258,17 @@ def _share_never_sent(run: LoadRun) -> float:
 def _served_on_time_s(run: LoadRun, lag_limit_s: float) -> list[float]:
     """Latencies from the actual send of what left on time: whatever breaks an SLO here, the generator did not.
 
-    Those that left late say nothing of the server: a burst after a stall of ours makes even their service slow.
+    Those that left late say nothing of the server: a burst after a stall of ours makes even their service slow. On
+    time is what left at most the limit after the promptest: what is late by the same throughout keeps its pattern.
     """
     samples = run.samples
+    due = range(bisect_left(samples.intended_s, run.profile.warmup_s), len(samples))
+    lags_s = [samples.sent_s[k] - samples.intended_s[k] for k in due]
+    latest_s = min(lags_s) + lag_limit_s
     return [
         samples.done_s[k] - samples.sent_s[k] if samples.ok[k] else math.inf
-        for k, start in enumerate(samples.intended_s)
-        if start >= run.profile.warmup_s and samples.sent_s[k] - start <= lag_limit_s
+        for k, lag_s in zip(due, lags_s, strict=True)
+        if lag_s <= latest_s and math.isfinite(lag_s)
     ]
 
 
