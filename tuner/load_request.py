@@ -9,6 +9,7 @@ from typing import cast
 
 from tuner.assemble import AwaitedWorkers, watch_endpoint
 from tuner.domain.arrival_kinds import Arrivals, Replay
+from tuner.domain.arrivals import mean_share
 from tuner.domain.deployment import Protocol
 from tuner.domain.errors import InfrastructureError, TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, Payload
@@ -66,7 +67,7 @@ def carry_out(request: LoadRequest) -> LoadResult:
     metrics = find_target(request.metrics_url, request.allowed) if request.metrics_url else None
     arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
     rate_rps = _rate_rps(request, arrivals)
-    slos = tuple(slo_of(text, rate_rps) for text in request.slos)
+    slos = _slos(request, arrivals, rate_rps)
     if request.capacity and not slos:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
@@ -101,6 +102,16 @@ def _refuse_two_kinds_of_workers(request: LoadRequest) -> None:
         raise UsageError("load workers are either started here or come by themselves", hint="drop --workers")
     if request.expect_workers is None and request.bind is not None:
         raise UsageError("nobody is awaited at the address", hint="add --expect-workers N")
+
+
+def _slos(request: LoadRequest, arrivals: Arrivals, rate_rps: float) -> tuple[Slo, ...]:
+    """A goodput per second is a share of what really comes: of the full rate, a shape offers only a part."""
+    if request.capacity and any(text.strip().startswith("goodput_rps") for text in request.slos):
+        hint = "write goodput_ratio>=0.95: a share of whatever is offered"
+        raise UsageError("goodput_rps means a share of one rate, and the search for a capacity tries many", hint=hint)
+    window_s = duration_s(request.duration) or 1.0  # a window of nothing is refused later, with all durations
+    offered_rps = rate_rps * mean_share(arrivals, window_s)
+    return tuple(slo_of(text, offered_rps) for text in request.slos)
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:
