@@ -11,13 +11,11 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import serialize_byte_tensor
 
 from load_profiles.grpc_call import prefixed
+from load_profiles.payload_shapes import ITEM_BYTES
 from load_profiles.payloads import Tensor
 from tuner.domain.deployment import TensorSpec
 
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
-ITEM_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "FP32": 4, "FP64": 8} | {
-    f"{sign}INT{8 * size}": size for sign in ("", "U") for size in (1, 2, 4, 8)
-}
 
 
 def serialise(*, model_name: str, specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from tritonclient.http import InferenceServerClient, InferInput
 
 from load_profiles.http_answer import Answer
 from load_profiles.http_request import post
+from load_profiles.payload_shapes import ITEM_BYTES
 from load_profiles.payloads import Tensor
 from tuner.domain.deployment import TensorSpec
 
@@ -76,15 +78,47 @@ def _refusal(head: bytes, answer: Answer) -> str:
     except ValueError:
         return f"no inference result: {_shown(head)}"
     outputs = result.get("outputs") if isinstance(result, dict) else None
-    if not isinstance(outputs, list) or not outputs or "error" in result:
+    if not isinstance(outputs, list) or not outputs or not all(map(_is_output, outputs)) or "error" in result:
         return f"no inference result: {_shown(head)}"
     if answer.json_bytes is not None and answer.json_bytes + _binary_bytes(outputs) != answer.body_bytes:
         return f"the answer's tensors are not as long as it says: {_shown(head)}"
-    return ""
+    return next(filter(None, map(_misstated, outputs)), "")
+
+
+def _is_output(output: Any) -> bool:
+    return isinstance(output, dict) and isinstance(_size_bytes(output), int | None)
+
+
+def _size_bytes(output: dict[str, Any]) -> Any:
+    """What an output says of its size in the binary part; None where it is not there."""
+    parameters = output.get("parameters")
+    return parameters.get("binary_data_size") if isinstance(parameters, dict) else None
 
 
 def _binary_bytes(outputs: list[Any]) -> int:
-    return sum(int(output.get("parameters", {}).get("binary_data_size", 0)) for output in outputs)
+    return sum(_size_bytes(output) or 0 for output in outputs)
+
+
+def _misstated(output: dict[str, Any]) -> str:
+    """Where an output has not as many values as its shape says; empty where it has, or states no whole shape."""
+    shape, datatype, values = output.get("shape"), output.get("datatype"), output.get("data")
+    if not isinstance(shape, list) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        return ""
+    size_bytes, item_bytes = _size_bytes(output), ITEM_BYTES.get(str(datatype))
+    if size_bytes is not None and item_bytes and math.prod(shape) * item_bytes != size_bytes:
+        found = f"{size_bytes} bytes"
+    elif isinstance(values, list) and _count(values) != math.prod(shape):
+        found = f"{_count(values)} values"
+    else:
+        return ""
+    return f"output {output.get('name')} {datatype} {shape} is not as long as it says: {found}"
+
+
+def _count(values: Any) -> int:
+    """Values of a tensor in JSON, which may be nested row by row or flat."""
+    if not isinstance(values, list):
+        return 1
+    return sum(map(_count, values)) if values and isinstance(values[0], list) else len(values)
 
 
 def _shown(head: bytes) -> str:

@@ -197,7 +197,7 @@ class LoadConversation:
         pointless = any(member.lost for member in self._crew)
         if self._look_due and not pointless:
             self._look_due = False
-            pointless = beside(lambda: fails_already(self._latencies.values, self._plan.profile.slos))
+            pointless = beside(lambda: fails_already(self._latencies.values, self._plan.profile.decisive_slos))
         if pointless:
             self._stopped = True
             for member in self._crew:

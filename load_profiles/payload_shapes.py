@@ -12,6 +12,9 @@ from tuner.domain.load import Payload
 FLOATS = frozenset({"FP16", "FP32", "FP64"})
 INTEGERS = frozenset({f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)})
 DATATYPES = FLOATS | INTEGERS | {"BOOL", "BYTES"}
+ITEM_BYTES = {"BOOL": 1, "FP16": 2, "BF16": 2, "FP32": 4, "FP64": 8} | {
+    f"{sign}INT{8 * size}": size for sign in ("", "U") for size in (1, 2, 4, 8)
+}
 IMAGE_DATATYPES = FLOATS | {"UINT8"}
 OPTION_OR_KEY = "--payload, or load.payload.kind in a study"
 IMAGE_RANKS = (2, 3, 4)

@@ -203,8 +203,8 @@ def load_text(result: LoadResult) -> str:
     """The result for people."""
     seen, at = result.measurement, result.measurement.latency_ms
     lines = [
-        f"{_rate(seen.offered_rps)} requests/s offered for {seen.window_s:.4g} s, "
-        f"{_rate(seen.achieved_rps)} answered well; "
+        f"{_figure(seen.offered_rps)} requests/s offered for {_figure(seen.window_s)} s, "
+        f"{_figure(seen.achieved_rps)} answered well; "
         f"{seen.errors} of {seen.requests} failed{': ' + seen.first_error if seen.first_error else ''}",
         f"latency ms: p50 {at.p50:.2f}, p90 {at.p90:.2f}, p95 {at.p95:.2f}, p99 {at.p99:.2f}, p99.9 {at.p99_9:.2f}, "
         f"max {at.max:.2f}",
@@ -220,8 +220,9 @@ def load_text(result: LoadResult) -> str:
     return "\n".join([*lines, f"verdict: {result.verdict or 'none asked for'}"])
 
 
-def _rate(rate_rps: float) -> str:
-    return f"{rate_rps:,.0f}" if rate_rps >= 1000.0 else f"{rate_rps:.4g}"
+def _figure(value: float) -> str:
+    """Four digits, and never 1.235e+04: people do not read that as a rate."""
+    return f"{value:,.0f}" if value >= 1000.0 else f"{value:.4g}"
 
 
 def _doubt_text(doubt: Doubt) -> str:
@@ -240,7 +241,7 @@ def _slo_line(tally: Tally, confidence: float) -> str:
 def _probe_line(level: Level) -> str:
     doubts = ", ".join(map(str, level.measurement.doubts))
     p99_ms = level.measurement.latency_ms.p99
-    figures = f"{level.offered_rps:10.5g} requests/s: {_verdict_of(level):9s}  p99 {p99_ms:.2f} ms"
+    figures = f"{_figure(level.offered_rps):>10s} requests/s: {_verdict_of(level):9s}  p99 {p99_ms:.2f} ms"
     return (
         f"{figures}, {level.tallies[0].requests} requests, {level.load_s:.1f} s{'  doubt: ' + doubts if doubts else ''}"
     )
@@ -248,9 +249,9 @@ def _probe_line(level: Level) -> str:
 
 def _capacity_line(found: FoundCapacity) -> str:
     capacity, needed = found.capacity, fewest_requests([tally.slo for tally in found.best.tallies])
-    upper = "no load tried failed" if capacity.high_rps is None else f"{capacity.high_rps:.5g} certainly fail"
+    upper = "no load tried failed" if capacity.high_rps is None else f"{_figure(capacity.high_rps)} certainly fail"
     took = f"({len(found.levels)} loads, {found.load_s:.0f} s of load)"
-    line = f"capacity: {capacity.low_rps:.5g} requests/s certainly pass, {upper} {took}"
+    line = f"capacity: {_figure(capacity.low_rps)} requests/s certainly pass, {upper} {took}"
     if capacity.low_rps or found.best.verdict is not Verdict.UNDECIDED:
         return line
     return f"{line}; a PASS takes {needed} requests or more at one load, so a longer --duration may show one"

@@ -34,7 +34,10 @@ def duration_s(text: str) -> float:
 
 
 def slo_of(text: str, offered_rps: float) -> Slo:
-    """`latency_p99_ms<=50`, `error_ratio<=0.01`, `goodput_ratio>=0.99`, `goodput_rps>=190`. Raises UsageError."""
+    """`latency_p99_ms<=50`, `error_ratio<=0.01`, `goodput_ratio>=0.99`, `goodput_rps>=190`. Raises UsageError.
+
+    `offered_rps` is what comes in the mean of the window, of which a goodput per second is a share.
+    """
     found = _SLO.fullmatch(text)
     if found is None:
         raise UsageError(f"{text!r} is no objective", hint="write latency_p99_ms<=50 or goodput_ratio>=0.99")

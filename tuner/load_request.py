@@ -74,10 +74,7 @@ def carry_out(request: LoadRequest) -> LoadResult:
         raise UsageError("a recording says itself when requests come", hint="drop --arrivals or --trace")
     arrivals = arrivals_of(request.arrivals) if request.trace is None else read_trace(request.trace)
     rate_rps = _rate_rps(request, arrivals)
-    slos = tuple(slo_of(text, rate_rps) for text in request.slos)
-    if request.capacity and any("goodput_rps" in text for text in request.slos):
-        hint = "write goodput_ratio>=0.95"
-        raise UsageError("goodput_rps is a share of --rate, and a search for the capacity tries other rates", hint=hint)
+    slos = _slos(request, arrivals, rate_rps)
     if request.capacity and not slos:
         raise UsageError("a capacity is the load at which objectives hold, and there is none", hint="add --slo")
     if request.protocol != "http" and not request.model:
@@ -114,6 +111,16 @@ def _refuse_two_kinds_of_workers(request: LoadRequest) -> None:
         raise UsageError("load workers are either started here or come by themselves", hint="drop --workers")
     if request.expect_workers is None and request.bind is not None:
         raise UsageError("nobody is awaited at the address", hint="add --expect-workers N")
+
+
+def _slos(request: LoadRequest, arrivals: Arrivals, rate_rps: float) -> tuple[Slo, ...]:
+    """A goodput per second is a share of what really comes: of the full rate, a shape offers only a part."""
+    if request.capacity and any(text.strip().startswith("goodput_rps") for text in request.slos):
+        hint = "write goodput_ratio>=0.95: a share of whatever is offered"
+        raise UsageError("goodput_rps means a share of one rate, and the search for a capacity tries many", hint=hint)
+    window_s = duration_s(request.duration) or 1.0  # a window of nothing is refused later, with all durations
+    offered_rps = rate_rps * mean_share(arrivals, window_s)
+    return tuple(slo_of(text, offered_rps) for text in request.slos)
 
 
 def _rate_rps(request: LoadRequest, arrivals: Arrivals) -> float:

@@ -19,6 +19,7 @@ from load_profiles.distributed_generator import DistributedLoadGenerator
 from tests.contract.load_generator_contract import a_profile
 from tests.load_crews import Master, all_end, crew, master, outcome, processes_of, start_worker
 from tests.servers.behaviour import Behaviour, deployment_at, serving
+from tuner.domain.arrival_kinds import Arrivals, Steps
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
@@ -53,17 +54,22 @@ def test_three_workers_send_the_schedule_exactly_and_hand_it_over_whole(tmp_path
     assert all(sent >= due for due, sent in zip(run.samples.intended_s, run.samples.sent_s, strict=True))
 
 
-def test_a_certain_failure_ends_the_run_of_all_workers_early(tmp_path: Path):
-    profile = LoadProfile(
-        arrivals="poisson",
+def failing(arrivals: Arrivals, window_s: float) -> LoadProfile:
+    """Half of its requests fail, on a server that does so; a hundredth may."""
+    return LoadProfile(
+        arrivals=arrivals,
         offered_rps=150.0,
         warmup_s=0.1,
-        window_s=40.0,
+        window_s=window_s,
         timeout_s=1.0,
         payload=a_profile().payload,
         seed=3,
         slos=(Slo(indicator="error_ratio", max=0.01),),
     )
+
+
+def test_a_certain_failure_ends_the_run_of_all_workers_early(tmp_path: Path):
+    profile = failing("poisson", 40.0)
     with (
         serving(Behaviour(error_every=2)) as port,
         master(tmp_path, deployment_at(port), profile, 2) as (one, address),
@@ -73,8 +79,18 @@ def test_a_certain_failure_ends_the_run_of_all_workers_early(tmp_path: Path):
     assert run.profile.window_s < 30.0
     assert len(run.samples) < len(intended_starts_s(profile))
     assert run.samples.intended_s == intended_starts_s(profile)[: len(run.samples)]
-    assert run.generator.workers_lost == 0
-    assert 0.3 < sum(run.samples.ok) / len(run.samples) < 0.7
+
+
+def test_a_load_with_a_shape_is_carried_out_whole_whatever_its_beginning_showed(tmp_path: Path):
+    profile = failing(Steps(shares=(1.0, 0.1)), 5.0)
+    with (
+        serving(Behaviour(error_every=2)) as port,
+        master(tmp_path, deployment_at(port), profile, 1) as (one, address),
+        crew(address, 1),
+    ):
+        run = one.run()
+    assert run.profile == profile
+    assert run.samples.intended_s == intended_starts_s(profile)
 
 
 def at_the_start(one: Master) -> None:

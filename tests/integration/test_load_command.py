@@ -15,6 +15,7 @@ from tuner import cli
 
 EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s")
 WIDE = ("--slo", "latency_p99_ms<=5000")
+BRIEF = ("--model", "identity", "--duration", "0.5s", "--warmup", "0s")
 
 
 @pytest.fixture
@@ -118,6 +119,8 @@ def test_a_redirect_is_not_followed(load):
         ("--model", "identity", "--rate", "10", "--find-capacity"),
         ("--model", "identity", "--rate", "10", "--payload", "/no/such/file"),
         ("--model", "identity", "--rate", "10", "--slo", "p99<50"),
+        (*BRIEF, "--rate", "100", "--arrivals", "low_average", "--slo", "goodput_rps>=90"),
+        (*BRIEF, "--rate", "100", "--find-capacity", *WIDE, "--slo", "goodput_rps>=90"),
         ("--model", "unknown", "--rate", "10"),
         ("--rate", "10", "--protocol", "http"),
         ("--rate", "10", "--protocol", "http", "--payload", "random"),

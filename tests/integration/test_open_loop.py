@@ -59,7 +59,7 @@ def recorded(behaviour: Behaviour, **settings: float) -> Recording:
         return ran(port, **settings).recording
 
 
-@pytest.mark.parametrize("answer", ["binary", "json", "chunked", "pieces", "close", "early_hints"])
+@pytest.mark.parametrize("answer", ["binary", "json", "nested_json", "chunked", "pieces", "close", "early_hints"])
 def test_every_way_to_frame_an_answer_is_understood(answer: str):
     recording = recorded(Behaviour(answer=answer))
     assert all(recording.ok), recording.first_error
@@ -73,6 +73,10 @@ def test_every_way_to_frame_an_answer_is_understood(answer: str):
         ("error_body", "out of memory"),
         ("short", "before its answer was complete"),
         ("wrong_size", "not as long as it says"),
+        ("wrong_shape", "output y FP32 [1, 1000] is not as long as it says: 16 bytes"),
+        ("wrong_json_shape", "output y FP32 [1, 4] is not as long as it says: 3 values"),
+        ("odd_size", "no inference result"),
+        ("odd_outputs", "no inference result"),
         ("garbage", "not an HTTP answer"),
         ("two", "two answers"),
     ],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
+from array import array
 from dataclasses import asdict, replace
 from itertools import pairwise
 
@@ -66,6 +71,24 @@ def test_the_same_seed_gives_the_same_arrivals_byte_for_byte(seed: int):
     assert text() == text()
 
 
+IN_ANOTHER_PROCESS = """
+from tests.property.test_arrivals import KINDS, digest_of
+print(*map(digest_of, KINDS))
+"""
+
+
+def digest_of(arrivals: Arrivals) -> str:
+    """Of the very bytes of the times."""
+    return hashlib.sha256(array("d", intended_starts_s(profile(arrivals, seed=5))).tobytes()).hexdigest()
+
+
+def test_another_process_computes_the_same_arrivals_byte_for_byte():
+    """Workers compute their share of the schedule by themselves; hashes of text differ from process to process."""
+    argv = [sys.executable, "-c", IN_ANOTHER_PROCESS]
+    other = subprocess.run(argv, env=os.environ | {"PYTHONHASHSEED": "7"}, check=True, capture_output=True, text=True)
+    assert other.stdout.split() == list(map(digest_of, KINDS))
+
+
 def test_another_seed_gives_other_arrivals():
     assert intended_starts_s(profile(seed=1)) != intended_starts_s(profile(seed=2))
 
@@ -116,6 +139,21 @@ def test_presets_have_the_peaks_and_means_of_their_patterns(name: str, peak: flo
     shape = PRESETS[name]
     assert max(share_at(shape, k / 100.0, 10.0) for k in range(1001)) == pytest.approx(peak, abs=0.001)
     assert mean_share(shape, 10.0) == pytest.approx(mean, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "busiest"),
+    [("low_average", 0.06, 0.1), ("peak_valley", 0.2, 0.65), ("short_spike", 0.3, 0.8), ("periodic_work", 0.2, 1.0)],
+)
+def test_presets_really_send_what_their_patterns_say(name: str, mean: float, busiest: float):
+    """An hour for a capacity of 40 requests/s, counted minute by minute: mean and busiest minute, in four errors."""
+    due_s = intended_starts_s(profile(PRESETS[name], rate_rps=40.0, window_s=3600.0, seed=1))
+    per_minute = [0] * 60
+    for start_s in due_s:
+        per_minute[int(start_s // 60.0)] += 1
+    assert len(due_s) / (40.0 * 3600.0) == pytest.approx(mean, rel=0.03)
+    most = busiest * 40.0 * 60.0
+    assert abs(max(per_minute) - most) < 4.0 * math.sqrt(most)
 
 
 def test_the_periodic_preset_works_a_few_minutes_every_quarter_of_an_hour():

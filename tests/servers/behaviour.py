@@ -34,8 +34,9 @@ class Behaviour:
     hang_after: int = 0
     die_after: int = 0
     one_at_a_time: bool = False
-    answer: str = "binary"  # over gRPC see the server; over HTTP binary | json | chunked | pieces | close |
-    #                         early_hints | redirect | error_body | short | wrong_size | garbage | two
+    answer: str = "binary"  # over gRPC see the server; over HTTP binary | json | nested_json | chunked | pieces |
+    #                         close | early_hints | redirect | error_body | short | wrong_size | wrong_shape |
+    #                         wrong_json_shape | odd_size | odd_outputs | garbage | two
 
 
 @contextmanager

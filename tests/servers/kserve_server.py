@@ -28,8 +28,8 @@ def http(body: bytes, *, status: str = "200 OK", fields: str = "", announced: in
     return f"HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n".encode() + body
 
 
-def binary(size: int = len(OUTPUT), fields: str = "") -> bytes:
-    head = result({"parameters": {"binary_data_size": size}})
+def binary(size: object = len(OUTPUT), fields: str = "", **stated: object) -> bytes:
+    head = result({"parameters": {"binary_data_size": size}, **stated})
     return http(head + OUTPUT, fields=f"Inference-Header-Content-Length: {len(head)}\r\n{fields}")
 
 
@@ -51,6 +51,11 @@ ANSWERS = {
     "error_body": http(json.dumps({"error": "out of memory"}).encode()),
     "short": http(OUTPUT, announced=100),
     "wrong_size": binary(size=400),
+    "wrong_shape": binary(shape=[1, 1000]),
+    "wrong_json_shape": http(result({"data": [[0.0, 1.0, 2.0]]})),
+    "odd_size": binary(size="many"),
+    "odd_outputs": http(b'{"outputs": ["y"]}'),
+    "nested_json": http(result({"data": [[0.0, 1.0, 2.0, 3.0]]})),
     "garbage": b"SSH-2.0-OpenSSH_9.2\r\n",
     "two": binary() + binary(),
 }

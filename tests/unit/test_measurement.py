@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from tuner.domain.arrival_kinds import Steps
+from tuner.domain.arrival_kinds import Replay, Steps
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Payload, Samples
 from tuner.domain.measurement import Doubt, Measurement, measure
-from tuner.domain.slo import Slo, goodput_slo
+from tuner.domain.slo import Slo, Verdict, goodput_slo, judge
 
 P99 = Slo(indicator="latency_p99_ms", max=100.0)
 HEALTHY = GeneratorHealth(cpu_ratio=0.1, cpu_ms_per_request=0.1, workers_lost=0)
@@ -178,6 +178,66 @@ def test_no_part_of_a_load_with_a_shape_is_like_the_whole():
     plain = replace(PROFILE, slos=(P99,))
     assert plain.decisive_slos == (P99,)
     assert replace(plain, arrivals=Steps(shares=(1.0, 0.1))).decisive_slos == ()
+
+
+def test_a_recording_may_have_any_shape_so_no_part_of_it_is_like_the_whole():
+    recorded = Replay(starts_s=(*(k / 400.0 for k in range(400)), *(1.0 + k / 20.0 for k in range(180))))
+    assert replace(PROFILE, slos=(P99,), arrivals=recorded).decisive_slos == ()
+
+
+def test_a_failure_that_only_requests_sent_late_make_is_the_generators_and_spoils():
+    """0.7 % of the requests left 300 ms late: no p99 shows it, and a p99.9 of 100 ms fails by nothing else."""
+    p99_9 = Slo(indicator="latency_p99_9_ms", max=100.0)
+    late_s = dict.fromkeys(range(60, 2060, 140), 0.3)
+    run = a_run(
+        lambda due_s: 0.01 + late_s.get(round(due_s * 200) - 200, 0.0),
+        lag_s=lambda due_s: late_s.get(round(due_s * 200) - 200, 0.0),
+    )
+    measurement = measured(run, p99_9)
+    assert measurement.send_lag_p99_ms < 1.0
+    assert judge(measurement.tallies) is Verdict.FAIL
+    assert measurement.doubts == (Doubt.SEND_LAG, Doubt.FEW_REQUESTS)
+    theirs = a_run(lambda due_s: 0.01 + late_s.get(round(due_s * 200) - 200, 0.0))
+    assert not measured(theirs, p99_9).spoiled, "the same latencies, sent on time, are the server's"
+
+
+def test_a_burst_that_a_stalled_generator_sent_at_once_is_no_failure_of_the_server():
+    """It slept from 4 s to 6 s and sent 400 requests at once; the server worked them off one after the other."""
+
+    def lag_s(due_s: float) -> float:
+        return 6.0 - due_s if 4.0 <= due_s < 6.0 else 0.0
+
+    def latency_s(due_s: float) -> float:
+        return 0.01 + lag_s(due_s) + (0.0025 * (due_s - 4.0) * 200 if 4.0 <= due_s < 6.0 else 0.0)
+
+    measurement = measured(a_run(latency_s, lag_s=lag_s, profile=replace(PROFILE, timeout_s=5.0)))
+    assert measurement.doubts == (Doubt.SEND_LAG,)
+
+
+def test_a_service_that_fails_by_requests_sent_on_time_alone_fails_however_late_others_left():
+    overloaded = a_run(lambda _due_s: 0.3, lag_s=lambda due_s: 0.02 if round(due_s * 200) % 10 == 0 else 0.0)
+    measurement = measured(overloaded)
+    assert measurement.send_lag_p99_ms == pytest.approx(20.0)
+    assert measurement.doubts == ()
+
+
+def test_a_share_never_sent_that_alone_breaks_the_objective_spoils_however_small():
+    errors = Slo(indicator="error_ratio", max=0.001)
+    lost = set(range(300, 2200, 150))
+    gone = a_run(
+        lambda due_s: math.inf if round(due_s * 200) in lost else 0.01,
+        lag_s=lambda due_s: math.inf if round(due_s * 200) in lost else 0.0,
+    )
+    measurement = measured(gone, errors)
+    assert judge(measurement.tallies) is Verdict.FAIL
+    assert Doubt.NOT_SENT in measurement.doubts
+
+
+def test_a_long_warm_up_hides_nothing_that_was_never_sent_in_the_window():
+    long_warm_up = replace(PROFILE, warmup_s=10.0)
+    lost = set(range(2000, 4000, 70))
+    in_window = a_run(profile=long_warm_up, lag_s=lambda due_s: math.inf if round(due_s * 200) in lost else 0.0)
+    assert Doubt.NOT_SENT in measured(in_window).doubts, "1.5 % of the window, 0.75 % of all"
 
 
 def test_goodput_counts_what_failed_or_broke_any_limit():

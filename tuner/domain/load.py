@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.domain.arrival_kinds import Arrivals, Shape
+from tuner.domain.arrival_kinds import Arrivals, Replay, Shape
 from tuner.domain.slo import Slo
 
 PayloadKind = Literal["image", "random", "text", "files"]
@@ -49,8 +49,11 @@ class LoadProfile:
 
     @property
     def decisive_slos(self) -> tuple[Slo, ...]:
-        """What a window may be ended early by: nothing where its load has a shape, since no part is like the whole."""
-        return () if isinstance(self.arrivals, Shape) else self.slos
+        """What a window may be ended early by: nothing where its load has a shape, since no part is like the whole.
+
+        A recording may have any shape.
+        """
+        return () if isinstance(self.arrivals, Shape | Replay) else self.slos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -141,7 +142,7 @@ def measure(run: LoadRun, slos: Sequence[Slo], telemetry: Telemetry) -> Measurem
         generator_cpu_ratio=run.generator.cpu_ratio,
         generator_cpu_ms_per_request=run.generator.cpu_ms_per_request,
         first_error=run.generator.first_error,
-        doubts=tuple(_doubts(run, slos, latencies_s, lag_ms, telemetry)),
+        doubts=tuple(_doubts(run, tallies, latencies_s, lag_ms, telemetry)),
         telemetry=telemetry,
         loaded_s=_loaded_s(run),
         never_sent=sum(math.isinf(lag_s) for lag_s in lags_s),
@@ -223,16 +224,19 @@ def _summary(latencies_s: Sequence[float]) -> LatencyMs:
 
 
 def _doubts(
-    run: LoadRun, slos: Sequence[Slo], latencies_s: Sequence[float], lag_ms: float, telemetry: Telemetry
+    run: LoadRun, tallies: Sequence[Tally], latencies_s: Sequence[float], lag_ms: float, telemetry: Telemetry
 ) -> list[Doubt]:
+    slos = [tally.slo for tally in tallies]
     limits_ms = [slo.max for slo in slos if slo.indicator in PERCENT]
     lag_limit_ms = max(SEND_LAG_SHARE_OF_LIMIT * min(limits_ms, default=0.0), SEND_LAG_FLOOR_MS)
     growth = growth_of(latencies_s, min(limits_ms, default=0.0), _answered_in_window(run) / len(latencies_s))
-    never_sent = sum(math.isinf(sent) for sent in run.samples.sent_s)
+    on_time_s = _served_on_time_s(run, lag_limit_ms / 1000.0)
+    only_ours = judge(tallies) is Verdict.FAIL and _holds(slos, on_time_s)
+    not_sent = _share_never_sent(run)
     checks = {
-        Doubt.SEND_LAG: lag_ms > lag_limit_ms and not _fails_without_lag(run, slos),
+        Doubt.SEND_LAG: (lag_ms > lag_limit_ms and not _fails(slos, on_time_s)) or (only_ours and not not_sent),
         Doubt.GENERATOR_CPU: run.generator.cpu_ratio > GENERATOR_CPU_LIMIT,
-        Doubt.NOT_SENT: never_sent > (1.0 - SENT_SHARE_LIMIT) * len(run.samples),
+        Doubt.NOT_SENT: not_sent > 1.0 - SENT_SHARE_LIMIT or (only_ours and not_sent > 0.0),
         Doubt.WORKER_LOST: run.generator.workers_lost > 0,
         # Workers that began apart sent their requests at other times than planned, just as a late sender does.
         Doubt.START_SKEW: run.generator.start_skew_s * 1000.0 > lag_limit_ms,
@@ -245,15 +249,38 @@ def _doubts(
     return [doubt for doubt, present in checks.items() if present]
 
 
-def _fails_without_lag(run: LoadRun, slos: Sequence[Slo]) -> bool:
-    """True where an SLO certainly fails even when requests are timed from their actual send: lag explains nothing."""
+def _share_never_sent(run: LoadRun) -> float:
+    """Of all requests or of those due in the window, whichever is more: a long warm-up must not hide any."""
+    first = bisect_left(run.samples.intended_s, run.profile.warmup_s)
+    gone = [math.isinf(sent_s) for sent_s in run.samples.sent_s]
+    return max(sum(gone) / len(gone), sum(gone[first:]) / len(gone[first:]))
+
+
+def _served_on_time_s(run: LoadRun, lag_limit_s: float) -> list[float]:
+    """Latencies from the actual send of what left on time: whatever breaks an SLO here, the generator did not.
+
+    Those that left late say nothing of the server: a burst after a stall of ours makes even their service slow. On
+    time is what left at most the limit after the promptest: what is late by the same throughout keeps its pattern.
+    """
     samples = run.samples
-    served_s = [
+    due = range(bisect_left(samples.intended_s, run.profile.warmup_s), len(samples))
+    lags_s = [samples.sent_s[k] - samples.intended_s[k] for k in due]
+    latest_s = min(lags_s) + lag_limit_s
+    return [
         samples.done_s[k] - samples.sent_s[k] if samples.ok[k] else math.inf
-        for k, start in enumerate(samples.intended_s)
-        if start >= run.profile.warmup_s and math.isfinite(samples.sent_s[k])
+        for k, lag_s in zip(due, lags_s, strict=True)
+        if lag_s <= latest_s and math.isfinite(lag_s)
     ]
-    return bool(served_s) and judge(tally(slo, served_s, slos) for slo in slos) is Verdict.FAIL
+
+
+def _fails(slos: Sequence[Slo], on_time_s: Sequence[float]) -> bool:
+    """Whether an SLO certainly fails by the requests that left on time alone: then lag explains nothing."""
+    return bool(on_time_s) and judge(tally(slo, on_time_s, slos) for slo in slos) is Verdict.FAIL
+
+
+def _holds(slos: Sequence[Slo], on_time_s: Sequence[float]) -> bool:
+    """Whether every SLO holds, certain or not, by the requests that left on time: then only lag can break one."""
+    return all(count_bad(slo, on_time_s, slos) <= slo.allowed_share * len(on_time_s) for slo in slos)
 
 
 def _too_few(requests: int, slo: Slo) -> bool:
