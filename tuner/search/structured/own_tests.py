@@ -23,8 +23,9 @@ def chance_alone(values: Floats, noise: Floats) -> float:
 
 
 def tempered(believed: float, values: Floats, noise: Floats) -> float:
-    """What the models believe, and no more than the tests allow: they outvote a single test in part."""
-    return min(believed, 1.0 - (1.0 - MODELS_OUTVOTE) * (1.0 - chance_alone(values, noise)))
+    """What the models believe, and no more than the tests allow: they outvote one test in part, many hardly."""
+    outvoted = MODELS_OUTVOTE / len(values)
+    return min(believed, 1.0 - (1.0 - outvoted) * (1.0 - chance_alone(values, noise)))
 
 
 def proved_alone(values: Floats) -> float:
