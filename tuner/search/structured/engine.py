@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtr
 
 from tuner.search.structured.beliefs import (
     Guess,
@@ -19,6 +18,7 @@ from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_loa
 from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
+from tuner.search.structured.own_tests import chance_alone, is_refuted, proved_alone, tempered, tests_owed
 from tuner.search.structured.physics import physics_of
 from tuner.search.structured.plain import Process, features
 
@@ -31,26 +31,23 @@ FORGET = 0.93
 ACCEPT = 0.90
 PROVEN = 0.97
 WORTHWHILE = 0.012
-PATIENCE = 15.0
+PATIENCE = 13.0
 # Where whoever asks proves the winner, the tests that this would have taken are left for other candidates.
 LONG_PATIENCE = 25.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
+SECOND_CHANCE = 0.4
 SHORTLIST = 400
 SAMPLE = 20_000
 FAILURES_TOLERATED = 2
 HOPE = 0.25
 LASTING_DOUBT = 0.03
-FINALIST_EDGES = (-0.8, -0.25)
 LEAST_START = 0.06
 PENDING_STEPS = 4.0
 OTHER_LABEL = 2.0
 OFTEN_FITTED = 40
 SELDOM_FITTED = 25
 NOTHING: Ints = np.zeros(0, dtype=np.int64)
-CLEARLY_OVER = 1.0
-HOPELESS = 0.1
-ENOUGH_ALONE = 3
 LEAST_TRUST = 0.2
 WILD_FROM = 6
 WILD = 0.5
@@ -188,21 +185,17 @@ class StructuredSearch:
 
     def own_chance(self, rows: Ints) -> Floats:
         """P[meets the limit] by each candidate's own tests alone."""
-        data = self._data
-        found = np.zeros(len(rows))
-        for k, row in enumerate(rows):
-            mine = data.rows == row
-            spread = np.hypot(data.noise[mine].mean() / np.sqrt(mine.sum()), 0.02)
-            found[k] = ndtr(-np.median(data.values[mine]) / spread)
-        return found
+        return np.array([chance_alone(*self._own(int(row))) for row in rows])
 
     def recommend(self) -> Choice | None:
         """The cheapest candidate that was tested and is believed to meet the limit."""
         rows = np.array([row for row in sorted(self._tests) if not self._refuted(row)], dtype=np.int64)
         if not len(rows):
             return None
-        chance = np.minimum(self.feasible(rows), 1.0 - 0.4 * (1.0 - self.own_chance(rows)))
-        chance = np.maximum(chance, [self._proved(int(row)) for row in rows])
+        chance = np.array(
+            [tempered(float(p), *self._own(int(row))) for row, p in zip(rows, self.feasible(rows), strict=True)]
+        )
+        chance = np.maximum(chance, [proved_alone(self._own(int(row))[0]) for row in rows])
         good = np.flatnonzero(chance >= ACCEPT)
         if not len(good):
             return None
@@ -228,24 +221,16 @@ class StructuredSearch:
         if chosen is None:
             return self._anything(blocked)
         unproven = chosen.feasible < PROVEN and chosen.tests < MOST_TESTS
-        if retests and (unproven or chosen.tests < self._tests_owed(chosen.row)):
+        if retests and (unproven or chosen.tests < tests_owed(self._own(chosen.row)[0])):
             return Step(chosen.row, chosen.feasible, "re-test of the recommendation")
         return Stop(
             f"no cheaper configuration is plausible: the best so far holds with probability {chosen.feasible:.0%}"
         )
 
-    def _proved(self, row: int) -> float:
-        """P[meets the limit] by at least ENOUGH_ALONE tests and Student's t, whatever the models say; else 0."""
-        mine = self._data.values[self._data.rows == row]
-        if len(mine) < ENOUGH_ALONE:
-            return 0.0
-        spread = max(float(mine.std(ddof=1)), 0.03) / np.sqrt(len(mine))
-        return float(stdtr(len(mine) - 1, -mine.mean() / spread))
-
-    def _tests_owed(self, row: int) -> int:
-        """A finalist is tested afresh, the oftener the nearer it is to the limit: one good test may be luck."""
-        value = float(np.median(self._data.values[self._data.rows == row]))
-        return 1 + sum(value > edge for edge in FINALIST_EDGES)
+    def _own(self, row: int) -> tuple[Floats, Floats]:
+        """What this candidate's own tests showed, and their noise."""
+        mine = self._data.rows == row
+        return self._data.values[mine], self._data.noise[mine]
 
     def _anything(self, blocked: Ints) -> Step | Stop:
         """Where no candidate is likely to start, the likeliest one is still worth more than none."""
@@ -322,7 +307,15 @@ class StructuredSearch:
         rows = self._sample(np.flatnonzero(left))
         rows = rows[self.starts(rows) > LEAST_START] if len(rows) else rows
         rows = self._shortlist(rows, chosen)
-        return rows, self.feasible(rows) if len(rows) else np.zeros(0)
+        return rows, self._hoped(rows) if len(rows) else np.zeros(0)
+
+    def _hoped(self, rows: Ints) -> Floats:
+        """As `feasible`, but what passed its only test is given a second one before the models are believed."""
+        chance = self.feasible(rows)
+        for k, row in enumerate(rows):
+            if self._tests.get(int(row)) == 1:
+                chance[k] = max(chance[k], SECOND_CHANCE * chance_alone(*self._own(int(row))))
+        return chance
 
     def _sample(self, rows: Ints) -> Ints:
         """Of very many rows, a random part: the whole is never looked at."""
@@ -350,11 +343,7 @@ class StructuredSearch:
         return sorted(gone | {row for row in self._tests if self._refuted(row) or self._tests[row] >= MOST_TESTS})
 
     def _refuted(self, row: int) -> bool:
-        """One test says so clearly, or several together."""
-        mine = self._data.values[self._data.rows == row]
-        if len(mine) < 2:
-            return bool(mine[0] > CLEARLY_OVER)
-        return bool(self.own_chance(np.array([row]))[0] < HOPELESS)
+        return is_refuted(*self._own(row))
 
     def _saving(self, rows: Ints, chance: Floats, chosen: Choice | None) -> Floats:
         cost = self.terrain.cost
