@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tuner.domain.earlier import EarlierStudy, comparable
 from tuner.domain.measurement import Measurement
 from tuner.domain.recommendation import miss
 from tuner.domain.slo import PERCENT
@@ -236,9 +237,10 @@ def _earlier_tests(problem: SearchProblem, terrain: Terrain, trial: Trial) -> It
 
 @dataclass(slots=True)
 class _Memory:
-    """How far the history has been replayed; only ever a shortcut."""
+    """How far the history has been replayed, beginning with which earlier studies; only ever a shortcut."""
 
     search: WarmSearch
+    earlier: tuple[EarlierStudy, ...]
     replayed: tuple[Trial, ...] = ()
 
 
@@ -273,13 +275,14 @@ class StructuredOptimizer:
     def replay(self, history: Sequence[Trial]) -> StructuredSearch:
         """The search after this history; goes on from what it remembers where the history only grew."""
         trials = tuple(history)
+        earlier = comparable(self.problem.earlier, trials)
         if self._kept:
             memory = self._kept[0]
-            if trials[: len(memory.replayed)] == memory.replayed:
+            if trials[: len(memory.replayed)] == memory.replayed and memory.earlier == earlier:
                 return self._advance(memory, trials)
             self._kept.clear()
         terrain = terrain_of(self.problem)
-        memory = _Memory(WarmSearch(terrain, earlier_of(self.problem, terrain)))
+        memory = _Memory(WarmSearch(terrain, earlier_of(replace(self.problem, earlier=earlier), terrain)), earlier)
         self._kept.append(memory)
         return self._advance(memory, trials)
 

@@ -16,6 +16,7 @@ from tuner.search.structured.beliefs import (
     structureless,
 )
 from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
+from tuner.search.structured.foretelling import telemetry_density
 from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
@@ -153,15 +154,13 @@ class StructuredSearch:
 
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
-        chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
-        return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+        return np.asarray(opinion.weights @ np.array([guess.feasible() for guess in self._guesses(rows, opinion)]))
 
     def foretold(self, seen: Observation) -> float:
-        """Log density of a served test that is still to be observed, mixed over the models."""
-        data = pooled(self.terrain, [seen], None)
-        opinion = self.opinion()
-        each = [g.log_density(float(data.values[0]), float(data.noise[0])) for g in self._guesses(data.rows, opinion)]
-        return float(np.log(np.exp(each) @ opinion.weights))
+        """Log density of a served test still to be observed: of its latency by all models, and of its telemetry."""
+        data, opinion = pooled(self.terrain, [seen], None), self.opinion()
+        each = [g.log_density(data.values[0], data.noise[0]) for g in self._guesses(data.rows, opinion)]
+        return float(np.log(np.exp(each) @ opinion.weights)) + telemetry_density(opinion.physical, seen)
 
     def severity(self, rows: Ints) -> Floats:
         """5 %, 50 % and 95 % points of log(latency / limit) by the model that is believed most: 3 x rows."""
@@ -336,8 +335,7 @@ class StructuredSearch:
         if len(rows) <= SHORTLIST:
             return rows
         opinion = self.opinion()
-        chances = [guess.feasible() for guess in self._guesses(rows, opinion, few=True)]
-        rough = np.asarray(sum(w * chance for w, chance in zip(opinion.weights, chances, strict=True)))
+        rough = np.asarray(opinion.weights @ np.array([g.feasible() for g in self._guesses(rows, opinion, few=True)]))
         worth = rough * self._saving(rows, rough, chosen)
         keep = np.argpartition(-worth, SHORTLIST)[:SHORTLIST]
         return np.union1d(rows[keep], rows[np.isin(rows, np.array(list(self._tests), dtype=np.int64))])
@@ -390,7 +388,7 @@ class StructuredSearch:
             return
         data = pooled(self.terrain, [seen], None)
         guesses = self._guesses(np.array([seen.row]), self.opinion())
-        found = np.array([guess.log_density(float(data.values[0]), float(data.noise[0])) for guess in guesses])
+        found = np.array([guess.log_density(data.values[0], data.noise[0]) for guess in guesses])
         self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)
 
 
