@@ -12,7 +12,7 @@ from rich.console import Console
 from tests.benchmarks.optimizers_on_simulated_gpu import STUDY
 from tuner.assemble import make_optimizer, open_bench
 from tuner.commands import tune_study
-from tuner.domain.earlier import comparable
+from tuner.domain.earlier import WarmStart, comparable
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, TrialFinished
 from tuner.domain.slo import Slo
@@ -165,6 +165,19 @@ def test_a_sibling_that_is_named_is_a_prior_only(storage: str):
     warm = begin_warm(storage, other)
     assert [study.same_model for study in warm.studies] == [False]
     assert carry_on(other, storage, trials=99)
+
+
+def test_a_study_that_claims_to_be_of_the_same_model_and_is_not_costs_nothing(storage: str):
+    other = a_study("other", trials=6, warm_start=())
+    options = dict(other.runner.options) | {"gflop_per_item": 40, "cpu_ms_per_item": 60}
+    tune(replace(other, runner=replace(other.runner, options=tuple(sorted(options.items())))), storage)
+    own = tune(a_study("cold", target_rps=250.0, trials=4, warm_start=()), storage)
+    spec = a_study("second", target_rps=250.0, warm_start=("other",))
+    open_history(storage, spec)
+    (study,) = begin_warm(storage, spec).studies
+    warm = make_optimizer(spec, WarmStart(studies=(replace(study, same_model=True),)))
+    cold = make_optimizer(spec)
+    assert [warm.suggest(own[:k]) for k in range(4)] == [cold.suggest(own[:k]) for k in range(4)]
 
 
 def test_nothing_is_learned_where_nothing_is_asked_for(storage: str):

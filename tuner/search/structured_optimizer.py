@@ -20,6 +20,7 @@ from tuner.search.own_arrivals import family_of, queues_of
 from tuner.search.problem import SearchProblem, search_problem
 from tuner.search.structured.earlier import Earlier, Estimate, estimate
 from tuner.search.structured.engine import Step, StructuredSearch
+from tuner.search.structured.fitting_times import FittingTimes, while_searching
 from tuner.search.structured.observation import (
     AcceleratorSpec,
     Floats,
@@ -248,10 +249,12 @@ class _Memory:
 class StructuredOptimizer:
     """Known cost, learned capacity: physics weighed against a plain model (see `tuner.search.structured`).
 
-    Stops by itself once nothing cheaper than its best candidate is plausible, and says so.
+    Stops by itself once nothing cheaper than its best candidate is plausible, and says so. `fitted_at` says after how
+    many observations the models are fitted although nobody asked.
     """
 
     problem: SearchProblem
+    fitted_at: FittingTimes = while_searching
     _kept: list[_Memory] = field(default_factory=list, compare=False, repr=False)
 
     def suggest(self, history: Sequence[Trial], pending: Sequence[Configuration] = ()) -> Proposal | Exhausted:
@@ -282,7 +285,8 @@ class StructuredOptimizer:
                 return self._advance(memory, trials)
             self._kept.clear()
         terrain = terrain_of(self.problem)
-        memory = _Memory(WarmSearch(terrain, earlier_of(replace(self.problem, earlier=earlier), terrain)), earlier)
+        told = earlier_of(replace(self.problem, earlier=earlier), terrain)
+        memory = _Memory(WarmSearch(terrain, told, self.fitted_at), earlier)
         self._kept.append(memory)
         return self._advance(memory, trials)
 

@@ -16,6 +16,7 @@ from tuner.search.structured.beliefs import (
     structureless,
 )
 from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
+from tuner.search.structured.fitting_times import FittingTimes, while_searching
 from tuner.search.structured.foretelling import telemetry_density
 from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
@@ -46,8 +47,6 @@ FINALIST_EDGES = (-0.8, -0.25)
 LEAST_START = 0.06
 PENDING_STEPS = 4.0
 OTHER_LABEL = 2.0
-OFTEN_FITTED = 40
-SELDOM_FITTED = 25
 NOTHING: Ints = np.zeros(0, dtype=np.int64)
 CLEARLY_OVER = 1.0
 HOPELESS = 0.1
@@ -94,8 +93,11 @@ class Opinion:
 class StructuredSearch:
     """One search over one terrain. Same observations in the same order, same answers."""
 
-    def __init__(self, terrain: Terrain, earlier: Earlier = NO_EARLIER) -> None:
+    def __init__(
+        self, terrain: Terrain, earlier: Earlier = NO_EARLIER, fitted_at: FittingTimes = while_searching
+    ) -> None:
         self.terrain = terrain
+        self._fitted_at = fitted_at
         self.features = features(terrain)
         self.observations: list[Observation] = []
         self._earlier = earlier
@@ -110,7 +112,7 @@ class StructuredSearch:
 
     def observe(self, seen: Observation) -> None:
         """Learn from one test. A test that failed for reasons of its own teaches nothing."""
-        if _fitted_at(len(self.observations)):
+        if self._fitted_at(len(self.observations)):
             self.opinion()  # whether or not anybody asked: the next fit starts from this one
         if seen.outcome == "served":
             self._score(seen)
@@ -128,7 +130,7 @@ class StructuredSearch:
         if self._opinion is None:
             seen = [*self._earlier.observations, *self.observations]
             physical = believe_physics(self._physics, seen, self.features, self._modes)
-            if _fitted_at(len(self.observations)):
+            if self._fitted_at(len(self.observations)):
                 self._modes = physical.modes if len(physical.known.rows) else ()
             alike = [*at_the_same_load(self.terrain, self._earlier.observations), *self.observations]
             plain = believe_plain(self.terrain, alike, self.features)
@@ -384,17 +386,9 @@ class StructuredSearch:
 
     def _score(self, seen: Observation) -> None:
         """Judge the models by what they said of this test before it was made."""
-        if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not _fitted_at(len(self.observations)):
+        if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not self._fitted_at(len(self.observations)):
             return
         data = pooled(self.terrain, [seen], None)
         guesses = self._guesses(np.array([seen.row]), self.opinion())
         found = np.array([guess.log_density(data.values[0], data.noise[0]) for guess in guesses])
         self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)
-
-
-def _fitted_at(count: int) -> bool:
-    """After which numbers of observations the models are fitted and judged, asked or not.
-
-    A long history is replayed in bounded time, and a resumed search takes the same path as an uninterrupted one.
-    """
-    return count <= OFTEN_FITTED or count % SELDOM_FITTED == 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from tuner.search.structured.earlier import NO_EARLIER, Earlier
 from tuner.search.structured.engine import StructuredSearch
+from tuner.search.structured.fitting_times import FittingTimes, while_searching
 from tuner.search.structured.observation import Observation, Terrain
 
 # Log odds that earlier studies can be believed, before anything was tested: tests that claim to be of the same model,
@@ -23,9 +24,11 @@ class WarmSearch:
     is left, for good.
     """
 
-    def __init__(self, terrain: Terrain, earlier: Earlier = NO_EARLIER) -> None:
-        self.now = StructuredSearch(terrain)
-        self._other = StructuredSearch(terrain, earlier) if earlier else None
+    def __init__(
+        self, terrain: Terrain, earlier: Earlier = NO_EARLIER, fitted_at: FittingTimes = while_searching
+    ) -> None:
+        self.now = StructuredSearch(terrain, fitted_at=fitted_at)
+        self._other = StructuredSearch(terrain, earlier, fitted_at) if earlier else None
         self._odds = SAME_MODEL if earlier.observations else OTHER_MODEL
         self._judged = 0
 
