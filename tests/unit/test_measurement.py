@@ -154,6 +154,13 @@ def test_a_step_up_that_stays_is_named_and_one_bad_stretch_at_the_end_is_not():
     assert measured(a_run(lambda due_s: 0.01 if due_s < 9.5 else 0.05)).doubts == ()
 
 
+@pytest.mark.parametrize(("stretch_s", "uneasy"), [(0.02, False), (0.04, True), (0.07, True)])
+def test_long_stretches_far_below_the_limit_count_only_from_a_quarter_of_it_on(stretch_s: float, uneasy: bool):
+    calm = measured(a_run(lambda due_s: stretch_s - due_s % 0.3 * 0.01 if due_s % 2.0 < 0.3 else 0.01))
+    assert calm.tallies[0].bad == 0
+    assert (calm.tallies[0].design_effect > 2.0) is uneasy
+
+
 def test_late_hours_that_the_load_asked_for_are_no_likeness_of_neighbours():
     """Every other request of the middle part is late: by design of a load with a peak, else one long queue."""
 

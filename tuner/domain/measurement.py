@@ -171,9 +171,10 @@ def tally(slo: Slo, latencies_s: Sequence[float], slos: Sequence[Slo], pieces: i
     that five times as many requests exceed, but never beyond the limit, since the same requests wait for each other
     on both sides of it. The first is right but rests on few late requests, the second is steady but low where only
     the longest latencies are alike: the larger of the second and of the geometric mean of both counts, since both are
-    wrong by a factor. What happens below half the limit says little about requests that break it: a quarter of what
-    is seen at the p90 (or nearer) counts, for latencies of finite variance are twice as long at most a quarter as
-    often. Where the offered load has a shape, `pieces` of the window are each compared with themselves.
+    wrong by a factor. What happens below half the limit says little about requests that break it, but a calm window
+    of an uneasy service shows nowhere else: down to a quarter of the limit, a quarter of what is seen at the p90
+    counts, for latencies of finite variance are twice as long at most about a quarter as often. Where the offered
+    load has a shape, `pieces` of the window are each compared with themselves.
     """
     limit_s, percentile = _limit_s(slo, slos), PERCENT.get(slo.indicator)
     bad = count_beyond(latencies_s, limit_s)
@@ -198,15 +199,15 @@ def _limit_s(slo: Slo, slos: Sequence[Slo]) -> float:
 
 
 def _thresholds_s(sorted_s: Sequence[float], limit_s: float, allowed_share: float) -> tuple[float, float, float]:
-    """What the allowed share exceeds and what STEADY_TIMES as many do, near the limit, and what WIDEST_SHARE do."""
+    """What the allowed share and STEADY_TIMES of it exceed, near the limit; what WIDEST_SHARE exceed, farther off."""
 
-    def exceeded_by(share: float) -> float:
-        return min(limit_s, nearest_rank(sorted_s, 100.0 * (1.0 - share)))
+    def exceeded_by(share: float, nearness: float) -> float:
+        return min(limit_s, max(nearness * limit_s, nearest_rank(sorted_s, 100.0 * (1.0 - share))))
 
     widest = max(allowed_share, WIDEST_SHARE)
-    least_s = NEAR_LIMIT * limit_s
-    steady_s = exceeded_by(min(STEADY_TIMES * allowed_share, widest))
-    return max(exceeded_by(allowed_share), least_s), max(steady_s, least_s), exceeded_by(widest)
+    near_s = exceeded_by(allowed_share, NEAR_LIMIT)
+    steady_s = exceeded_by(min(STEADY_TIMES * allowed_share, widest), NEAR_LIMIT)
+    return near_s, steady_s, exceeded_by(widest, NEAR_LIMIT**2)
 
 
 def _summary(latencies_s: Sequence[float]) -> LatencyMs:
