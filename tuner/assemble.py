@@ -45,7 +45,6 @@ def explain(
     conclusion: Conclusion,
     *,
     warm: WarmStart,
-    optimizer: Optimizer | None = None,
 ) -> Explanation | None:
     """Why this answer and no other; None where there is none, or no latency that could be predicted."""
     from tuner.search.explanation import explanation_of
@@ -54,7 +53,7 @@ def explain(
         return None
     problem = search_problem(spec, warm.studies)
     candidate = conclusion.evidence.candidate
-    return explanation_of(problem, history, candidate, repeats=spec.confirm.repeats, optimizer=optimizer)
+    return explanation_of(problem, history, candidate, repeats=spec.confirm.repeats)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
             optimizer = make_optimizer(spec, warm)
             conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
     done = history.trials()
-    explanation = explain(spec, done, conclusion, warm=warm, optimizer=optimizer)
+    explanation = explain(spec, done, conclusion, warm=warm)
     return Answer(spec=spec, history=done, conclusion=conclusion, warm=warm, explanation=explanation)
 
 

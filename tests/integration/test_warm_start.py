@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from tests.benchmarks.optimizers_on_simulated_gpu import STUDY
 from tuner.assemble import make_optimizer, open_bench
 from tuner.commands import tune_study
+from tuner.domain.earlier import WarmStart, comparable
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, TrialFinished
 from tuner.domain.slo import Slo
@@ -100,12 +102,48 @@ def test_a_resumed_warm_study_goes_on_like_an_uninterrupted_one(storage: str, tm
     assert carry_on(spec, copy, trials=99) == carry_on(spec, storage, trials=99)
 
 
-def test_a_warm_study_begins_elsewhere_than_a_cold_one(storage: str):
+def test_a_warm_study_begins_like_a_cold_one_and_goes_on_elsewhere_once_its_first_test_was_foretold(storage: str):
+    cold = tune(a_study("cold", target_rps=250.0, trials=2, warm_start=()), storage)
+    warm = tune(a_study("second", target_rps=250.0, trials=2), storage)
+    assert warm[0].configuration == cold[0].configuration
+    assert warm[1].configuration != cold[1].configuration
+
+
+def on_a_server(trials: Sequence[Trial], **facts: str) -> tuple[Trial, ...]:
+    """The same trials, had the runner told this of its server."""
+    return tuple(
+        replace(trial, outcome=replace(trial.outcome, facts=tuple(facts.items())))
+        if isinstance(trial.outcome, Measured)
+        else trial
+        for trial in trials
+    )
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "used"),
+    [
+        ({"triton": "2.51.0"}, {"triton": "2.51.0", "gpu": "A10"}, True),
+        ({"triton": "2.51.0"}, {"triton": "2.52.0"}, False),
+        ({"gpu": "A10", "gpu_driver": "550.54"}, {"gpu": "A10", "gpu_driver": "550.90"}, True),
+        ({"gpu": "A10", "gpu_driver": "550.54"}, {"gpu": "A10", "gpu_driver": "570.12"}, False),
+        ({"gpu": "A10"}, {"gpu": "L4"}, False),
+        ({"machine": "4 cores"}, {"machine": "8 cores"}, True),
+    ],
+)
+def test_tests_on_another_server_or_card_are_not_this_studys_own(
+    storage: str, then: dict[str, str], now: dict[str, str], used: bool
+):
+    own = on_a_server(tune(a_study("cold", target_rps=250.0, trials=2, warm_start=()), storage), **now)
     spec = a_study("second", target_rps=250.0)
     open_history(storage, spec)
-    warm = make_optimizer(spec, begin_warm(storage, spec)).suggest(())
-    assert warm != make_optimizer(spec).suggest(())
-    assert warm == make_optimizer(spec, read_warm(storage, "second")).suggest(())
+    begun = begin_warm(storage, spec)
+    studies = tuple(replace(study, trials=on_a_server(study.trials, **then)) for study in begun.studies)
+    assert comparable(studies, ()) == studies
+    assert bool(comparable(studies, own)) is used
+    warm, cold = make_optimizer(spec, replace(begun, studies=studies)), make_optimizer(spec)
+    assert warm.suggest(()) == cold.suggest(())
+    if not used:
+        assert warm.suggest(own) == cold.suggest(own)
 
 
 def test_a_study_under_another_objective_judges_the_earlier_windows_anew(storage: str):
@@ -127,6 +165,19 @@ def test_a_sibling_that_is_named_is_a_prior_only(storage: str):
     warm = begin_warm(storage, other)
     assert [study.same_model for study in warm.studies] == [False]
     assert carry_on(other, storage, trials=99)
+
+
+def test_a_study_that_claims_to_be_of_the_same_model_and_is_not_costs_nothing(storage: str):
+    other = a_study("other", trials=6, warm_start=())
+    options = dict(other.runner.options) | {"gflop_per_item": 40, "cpu_ms_per_item": 60}
+    tune(replace(other, runner=replace(other.runner, options=tuple(sorted(options.items())))), storage)
+    own = tune(a_study("cold", target_rps=250.0, trials=4, warm_start=()), storage)
+    spec = a_study("second", target_rps=250.0, warm_start=("other",))
+    open_history(storage, spec)
+    (study,) = begin_warm(storage, spec).studies
+    warm = make_optimizer(spec, WarmStart(studies=(replace(study, same_model=True),)))
+    cold = make_optimizer(spec)
+    assert [warm.suggest(own[:k]) for k in range(4)] == [cold.suggest(own[:k]) for k in range(4)]
 
 
 def test_nothing_is_learned_where_nothing_is_asked_for(storage: str):

@@ -120,9 +120,8 @@ class TestAnyHistory:
         optimizer = make(PROBLEM)
         history = explore(lambda: optimizer, PROBLEM, queue_world, trials=12)
         answer = candidates(history)[0]
-        found = explanation_of(PROBLEM, history, answer, repeats=3, optimizer=optimizer)
+        found = explanation_of(PROBLEM, history, answer, repeats=3)
         assert found is not None
-        assert found == explanation_of(PROBLEM, history, answer, repeats=3, optimizer=None)
         index = SPACE.levels(answer.configuration)
         expected = {
             (c, r)
@@ -138,13 +137,11 @@ class TestAnyHistory:
 
     def test_nothing_is_predicted_where_no_latency_is_bounded(self):
         problem = replace(PROBLEM, slos=(Slo(indicator="error_ratio", max=0.01),))
-        assert (
-            explanation_of(problem, (), a_candidate(cpu_cores=1, max_batch_size=1), repeats=3, optimizer=None) is None
-        )
+        assert explanation_of(problem, (), a_candidate(cpu_cores=1, max_batch_size=1), repeats=3) is None
 
     def test_nothing_is_predicted_of_what_is_outside_the_space(self):
         outside = a_candidate(cpu_cores=3, max_batch_size=1)
-        assert explanation_of(PROBLEM, (), outside, repeats=3, optimizer=None) is None
+        assert explanation_of(PROBLEM, (), outside, repeats=3) is None
 
 
 class TestTelling:

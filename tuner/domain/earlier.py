@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tuner.domain.histogram import LatencyCounts
@@ -14,6 +14,9 @@ from tuner.domain.trial import Failed, Infeasible, Level, Measured, Trial
 
 MOST_STUDIES = 4
 MOST_TRIALS = 100
+# Facts of a deployment that latencies depend on, whatever the specification says. Of a driver, the major version.
+DRIVER = "gpu_driver"
+COMPARED = ("triton", "gpu", DRIVER, "gpu_mig")
 NOTHING_COUNTED = LatencyCounts(counts=())
 
 
@@ -46,6 +49,29 @@ def same_model(one: StudySpec, other: StudySpec) -> bool:
     if one.model.digest or other.model.digest:
         return one.model.digest == other.model.digest
     return one.model.name == other.model.name
+
+
+def comparable(studies: Sequence[EarlierStudy], own: Sequence[Trial]) -> tuple[EarlierStudy, ...]:
+    """The studies whose tests may count as this study's own, and those of other models.
+
+    Not so where both say what served them and no server version, GPU or driver is common to both. What only one of
+    them says, or this study before its first trial, excludes nothing.
+    """
+    here = _environment(own)
+    return tuple(one for one in studies if not one.same_model or _alike(_environment(one.trials), here))
+
+
+def _environment(trials: Iterable[Trial]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for trial in trials:
+        if isinstance(trial.outcome, Measured):
+            for name, text in trial.outcome.facts:
+                found.setdefault(name, set()).add(text.split(".")[0] if name == DRIVER else text)
+    return found
+
+
+def _alike(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> bool:
+    return not any(name in one and name in other and one[name].isdisjoint(other[name]) for name in COMPARED)
 
 
 def may_help(asked: StudySpec, stored: StudySpec) -> bool:

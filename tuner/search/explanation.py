@@ -9,10 +9,10 @@ from tuner.domain.explanation import Change, Explanation, Ground, KnobWeight, Ne
 from tuner.domain.recommendation import Candidate
 from tuner.domain.slo import PERCENT
 from tuner.domain.trial import Trial
-from tuner.ports import Optimizer
 from tuner.search.problem import SearchProblem
 from tuner.search.structured import explain
 from tuner.search.structured.engine import StructuredSearch
+from tuner.search.structured.fitting_times import to_explain
 from tuner.search.structured_optimizer import StructuredOptimizer
 from tuner.search.untried import index_of
 
@@ -21,18 +21,17 @@ SLIM = 0.1
 
 
 def explanation_of(
-    problem: SearchProblem, history: Sequence[Trial], answer: Candidate, *, repeats: int, optimizer: Optimizer | None
+    problem: SearchProblem, history: Sequence[Trial], answer: Candidate, *, repeats: int
 ) -> Explanation | None:
     """None where no latency is bounded, or the answer is none of the problem's candidates.
 
-    `optimizer` may be the one that made the history: what it learned is not learned again.
+    The models are fitted to the history afresh, a few times on the way: the same explanation whoever made the history.
     """
     latency = [slo for slo in problem.slos if slo.indicator in PERCENT]
     if not latency or answer.configuration not in problem.space or answer.replicas > problem.max_replicas:
         return None
     judged = max(latency, key=lambda slo: PERCENT[slo.indicator])
-    model = optimizer if isinstance(optimizer, StructuredOptimizer) else StructuredOptimizer(problem)
-    search = model.replay(history)
+    search = StructuredOptimizer(problem, to_explain).replay(history)
     row = index_of(problem.space, answer.configuration) * problem.max_replicas + answer.replicas - 1
     neighbours = [_neighbour(problem, history, one, repeats=repeats) for one in explain.cheaper_neighbours(search, row)]
     return Explanation(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from tuner.domain.earlier import EarlierStudy, comparable
 from tuner.domain.measurement import Measurement
 from tuner.domain.recommendation import miss
 from tuner.domain.slo import PERCENT
@@ -19,6 +20,7 @@ from tuner.search.own_arrivals import family_of, queues_of
 from tuner.search.problem import SearchProblem, search_problem
 from tuner.search.structured.earlier import Earlier, Estimate, estimate
 from tuner.search.structured.engine import Step, StructuredSearch
+from tuner.search.structured.fitting_times import FittingTimes, while_searching
 from tuner.search.structured.observation import (
     AcceleratorSpec,
     Floats,
@@ -236,9 +238,10 @@ def _earlier_tests(problem: SearchProblem, terrain: Terrain, trial: Trial) -> It
 
 @dataclass(slots=True)
 class _Memory:
-    """How far the history has been replayed; only ever a shortcut."""
+    """How far the history has been replayed, beginning with which earlier studies; only ever a shortcut."""
 
     search: WarmSearch
+    earlier: tuple[EarlierStudy, ...]
     replayed: tuple[Trial, ...] = ()
 
 
@@ -246,10 +249,12 @@ class _Memory:
 class StructuredOptimizer:
     """Known cost, learned capacity: physics weighed against a plain model (see `tuner.search.structured`).
 
-    Stops by itself once nothing cheaper than its best candidate is plausible, and says so.
+    Stops by itself once nothing cheaper than its best candidate is plausible, and says so. `fitted_at` says after how
+    many observations the models are fitted although nobody asked.
     """
 
     problem: SearchProblem
+    fitted_at: FittingTimes = while_searching
     _kept: list[_Memory] = field(default_factory=list, compare=False, repr=False)
 
     def suggest(self, history: Sequence[Trial], pending: Sequence[Configuration] = ()) -> Proposal | Exhausted:
@@ -273,13 +278,15 @@ class StructuredOptimizer:
     def replay(self, history: Sequence[Trial]) -> StructuredSearch:
         """The search after this history; goes on from what it remembers where the history only grew."""
         trials = tuple(history)
+        earlier = comparable(self.problem.earlier, trials)
         if self._kept:
             memory = self._kept[0]
-            if trials[: len(memory.replayed)] == memory.replayed:
+            if trials[: len(memory.replayed)] == memory.replayed and memory.earlier == earlier:
                 return self._advance(memory, trials)
             self._kept.clear()
         terrain = terrain_of(self.problem)
-        memory = _Memory(WarmSearch(terrain, earlier_of(self.problem, terrain)))
+        told = earlier_of(replace(self.problem, earlier=earlier), terrain)
+        memory = _Memory(WarmSearch(terrain, told, self.fitted_at), earlier)
         self._kept.append(memory)
         return self._advance(memory, trials)
 

@@ -15,6 +15,8 @@ from tuner.search.structured.beliefs import (
     structureless,
 )
 from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
+from tuner.search.structured.fitting_times import FittingTimes, while_searching
+from tuner.search.structured.foretelling import telemetry_density
 from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
@@ -45,8 +47,6 @@ LASTING_DOUBT = 0.03
 LEAST_START = 0.06
 PENDING_STEPS = 4.0
 OTHER_LABEL = 2.0
-OFTEN_FITTED = 40
-SELDOM_FITTED = 25
 NOTHING: Ints = np.zeros(0, dtype=np.int64)
 LEAST_TRUST = 0.2
 WILD_FROM = 6
@@ -90,8 +90,11 @@ class Opinion:
 class StructuredSearch:
     """One search over one terrain. Same observations in the same order, same answers."""
 
-    def __init__(self, terrain: Terrain, earlier: Earlier = NO_EARLIER) -> None:
+    def __init__(
+        self, terrain: Terrain, earlier: Earlier = NO_EARLIER, fitted_at: FittingTimes = while_searching
+    ) -> None:
         self.terrain = terrain
+        self._fitted_at = fitted_at
         self.features = features(terrain)
         self.observations: list[Observation] = []
         self._earlier = earlier
@@ -106,7 +109,7 @@ class StructuredSearch:
 
     def observe(self, seen: Observation) -> None:
         """Learn from one test. A test that failed for reasons of its own teaches nothing."""
-        if _fitted_at(len(self.observations)):
+        if self._fitted_at(len(self.observations)):
             self.opinion()  # whether or not anybody asked: the next fit starts from this one
         if seen.outcome == "served":
             self._score(seen)
@@ -124,7 +127,7 @@ class StructuredSearch:
         if self._opinion is None:
             seen = [*self._earlier.observations, *self.observations]
             physical = believe_physics(self._physics, seen, self.features, self._modes)
-            if _fitted_at(len(self.observations)):
+            if self._fitted_at(len(self.observations)):
                 self._modes = physical.modes if len(physical.known.rows) else ()
             alike = [*at_the_same_load(self.terrain, self._earlier.observations), *self.observations]
             plain = believe_plain(self.terrain, alike, self.features)
@@ -150,15 +153,13 @@ class StructuredSearch:
 
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
-        chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
-        return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+        return np.asarray(opinion.weights @ np.array([guess.feasible() for guess in self._guesses(rows, opinion)]))
 
     def foretold(self, seen: Observation) -> float:
-        """Log density of a served test that is still to be observed, mixed over the models."""
-        data = pooled(self.terrain, [seen], None)
-        opinion = self.opinion()
-        each = [g.log_density(float(data.values[0]), float(data.noise[0])) for g in self._guesses(data.rows, opinion)]
-        return float(np.log(np.exp(each) @ opinion.weights))
+        """Log density of a served test still to be observed: of its latency by all models, and of its telemetry."""
+        data, opinion = pooled(self.terrain, [seen], None), self.opinion()
+        each = [g.log_density(data.values[0], data.noise[0]) for g in self._guesses(data.rows, opinion)]
+        return float(np.log(np.exp(each) @ opinion.weights)) + telemetry_density(opinion.physical, seen)
 
     def severity(self, rows: Ints) -> Floats:
         """5 %, 50 % and 95 % points of log(latency / limit) by the model that is believed most: 3 x rows."""
@@ -329,8 +330,7 @@ class StructuredSearch:
         if len(rows) <= SHORTLIST:
             return rows
         opinion = self.opinion()
-        chances = [guess.feasible() for guess in self._guesses(rows, opinion, few=True)]
-        rough = np.asarray(sum(w * chance for w, chance in zip(opinion.weights, chances, strict=True)))
+        rough = np.asarray(opinion.weights @ np.array([g.feasible() for g in self._guesses(rows, opinion, few=True)]))
         worth = rough * self._saving(rows, rough, chosen)
         keep = np.argpartition(-worth, SHORTLIST)[:SHORTLIST]
         return np.union1d(rows[keep], rows[np.isin(rows, np.array(list(self._tests), dtype=np.int64))])
@@ -375,17 +375,9 @@ class StructuredSearch:
 
     def _score(self, seen: Observation) -> None:
         """Judge the models by what they said of this test before it was made."""
-        if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not _fitted_at(len(self.observations)):
+        if self._tests.get(seen.row) or len(self._tests) < UNSCORED or not self._fitted_at(len(self.observations)):
             return
         data = pooled(self.terrain, [seen], None)
         guesses = self._guesses(np.array([seen.row]), self.opinion())
-        found = np.array([guess.log_density(float(data.values[0]), float(data.noise[0])) for guess in guesses])
+        found = np.array([guess.log_density(data.values[0], data.noise[0]) for guess in guesses])
         self._scores = FORGET * self._scores + np.maximum(found - found.max(), -MOST_SURPRISE)
-
-
-def _fitted_at(count: int) -> bool:
-    """After which numbers of observations the models are fitted and judged, asked or not.
-
-    A long history is replayed in bounded time, and a resumed search takes the same path as an uninterrupted one.
-    """
-    return count <= OFTEN_FITTED or count % SELDOM_FITTED == 0

@@ -49,11 +49,20 @@ class WhatIf:
 
 def cheaper_neighbours(search: StructuredSearch, row: int) -> tuple[Neighbour, ...]:
     """Every cheaper candidate that differs from `row` in one knob, the likeliest to hold first."""
-    found = [
-        _neighbour(search, other, knob)
+    cost = search.terrain.cost
+    pairs = [
+        (int(other), knob)
         for knob in search.terrain.knobs
-        for other in along(search, row, knob).tolist()
-        if search.terrain.cost[other] < search.terrain.cost[row]
+        for other in along(search, row, knob)
+        if cost[other] < cost[row]
+    ]
+    if not pairs:
+        return ()
+    rows = np.array([other for other, _ in pairs])
+    chances = zip(search.feasible(rows).tolist(), search.starts(rows).tolist(), strict=True)
+    found = [
+        _neighbour(search, other, knob, feasible=feasible, starts=starts)
+        for (other, knob), (feasible, starts) in zip(pairs, chances, strict=True)
     ]
     return tuple(sorted(found, key=lambda one: (-one.feasible, one.cost)))
 
@@ -104,9 +113,7 @@ def along(search: StructuredSearch, row: int, knob: KnobColumn) -> Ints:
     return np.flatnonzero(same)
 
 
-def _neighbour(search: StructuredSearch, row: int, knob: KnobColumn) -> Neighbour:
-    one = np.array([row])
-    feasible, starts = float(search.feasible(one)[0]), float(search.starts(one)[0])
+def _neighbour(search: StructuredSearch, row: int, knob: KnobColumn, *, feasible: float, starts: float) -> Neighbour:
     return Neighbour(
         row=row,
         knob=knob.name,
