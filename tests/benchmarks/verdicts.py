@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.verdicts [--jobs N] [--seed S] [--reps R]`; results/verdicts.txt is its last output
 (`--reps 110 --seed 1`, a seed that was used once). The constants of the verdicts were chosen on the first eleven laws.
-The others are held out less strictly than the word says: two terms of the design effect were added after a look at them.
+The others are held out less strictly than the word says: two terms of the design effect were added after a look.
 """
 
 from __future__ import annotations
