@@ -142,7 +142,7 @@ def api_server(folder: Path, port: int, etcd: str) -> list[str]:
 def controller_manager(folder: Path, port: int) -> list[str]:
     config = folder / "kcm.kubeconfig"
     options = {
-        **{key: config for key in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")},
+        **dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), config),
         "use-service-account-credentials": "true",
         "service-account-private-key-file": folder / "sa.key",
         "root-ca-file": folder / "ca.crt",
@@ -161,7 +161,7 @@ def controller_manager(folder: Path, port: int) -> list[str]:
 def kube_scheduler(folder: Path, port: int) -> list[str]:
     config = folder / "sched.kubeconfig"
     options = {
-        **{key: config for key in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")},
+        **dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), config),
         "bind-address": "127.0.0.1",
         "secure-port": port,
         "port": 0,
