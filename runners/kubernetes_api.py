@@ -41,6 +41,11 @@ class ApiRefused(Exception):
         super().__init__(text_at(body, "message") or f"status {status}")
         self.status, self.body, self.retry_after_s = status, body, retry_after_s
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the request may have been carried out all the same."""
+        return self.status is None or self.status >= 500
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from runners.kubernetes_api import KubernetesApi
+from runners.kubernetes_api import ApiRefused, KubernetesApi
 from runners.kubernetes_paths import path_of
-from runners.kubernetes_trial import TrialWatch, make, refusals_explained, remove
+from runners.kubernetes_trial import TrialWatch, make_owned, make_owner, refusals_explained, remove
 from runners.triton_http import TritonHttp
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployment import Deployment, Telemetry
@@ -73,9 +73,12 @@ class KubernetesRunner:
         objects = trial_objects(self._options, trial)
         container = self._options.base.container if self._options.base else SERVER
         begun_s = self._clock.now_s()
+        with refusals_explained(f"trial {trial.id.trial}"):
+            self._clear(trial, objects)
+            uid = self._claim(trial, objects)
         try:
             with refusals_explained(f"trial {trial.id.trial}"):
-                self._make(trial, objects)
+                make_owned(self._api, objects, uid)
                 watch = TrialWatch(self._api, self._options, trial.id, container, self._clock)
                 ready = watch.await_ready()
             http = TritonHttp(self._address(ready), http_port(self._options, trial))
@@ -134,11 +137,19 @@ class KubernetesRunner:
             http_port=HOST_PORTS[(7 * trial + attempt) % len(HOST_PORTS)] if on_host else POD_NETWORK_PORT,
         )
 
-    def _make(self, trial: ServedTrial, objects: TrialObjects) -> None:
-        """What an earlier attempt of the same name left goes first. Raises ApiRefused, UsageError, CleanupFailed."""
+    def _clear(self, trial: ServedTrial, objects: TrialObjects) -> None:
+        """What an earlier attempt of the same name left goes first. Raises ApiRefused, CleanupFailed."""
         if self._api.find(path_of(objects.owner)) is not None:
             self._remove(trial, objects)
-        make(self._api, objects)
+
+    def _claim(self, trial: ServedTrial, objects: TrialObjects) -> str:
+        """The uid of the new owner. Raises ApiRefused: after a refusal nothing is there, after silence nobody knows."""
+        try:
+            return make_owner(self._api, objects)
+        except ApiRefused as refused:
+            if refused.unanswered:
+                self._remove(trial, objects)
+            raise
 
     def _remove(self, trial: ServedTrial, objects: TrialObjects) -> None:
         namespace, within_s = self._options.namespace, self._options.deadlines.teardown_s

@@ -39,7 +39,7 @@ from tuner.manifests.cluster.states import (
     as_error,
 )
 from tuner.manifests.cluster.trial_objects import TrialObjects, owned_by
-from tuner.manifests.plain import PlainObject, text_at
+from tuner.manifests.plain import PlainObject, object_at, objects_at, text_at
 from tuner.ports import Clock
 
 LOOK_S = 1
@@ -75,17 +75,19 @@ def refusal_as_error(refused: ApiRefused, what: str) -> TunerError:
             return UsageError(f"{what}: {refused}", hint="somebody else's object has that name")
 
 
-def make(api: KubernetesApi, objects: TrialObjects) -> str:
-    """The owner first, then what it owns; the owner's uid. Nothing is made twice. Raises ApiRefused, UsageError."""
-    owner = _made(api, objects.owner)
-    uid = text_at(owner, "metadata", "uid")
+def make_owner(api: KubernetesApi, objects: TrialObjects) -> str:
+    """The owner's uid. Raises ApiRefused."""
+    return text_at(_made(api, objects.owner), "metadata", "uid")
+
+
+def make_owned(api: KubernetesApi, objects: TrialObjects, uid: str) -> None:
+    """What the owner owns, nothing of it twice. Raises ApiRefused, UsageError: the cluster is too old."""
     for manifest in objects.owned:
         kept = _made(api, owned_by(manifest, objects.owner, uid))
         lost = dropped_fields(manifest, kept)
         if lost:
             version = f"the {text_at(manifest, 'kind')}'s {', '.join(lost)}"
             raise UsageError(f"the cluster dropped {version}", hint="its API is older than these fields")
-    return uid
 
 
 def _made(api: KubernetesApi, manifest: PlainObject) -> PlainObject:
@@ -207,7 +209,8 @@ def remove(
 ) -> None:
     """Delete the owner, and wait until everything of the trial is gone. Raises CleanupFailed.
 
-    An API that does not answer is asked again until the deadline.
+    An API that does not answer is asked again until the deadline. Pods on a node that does not answer either are left
+    behind, marked for removal: the cluster drops them with the node, or when it is back.
     """
     labels = {key: value for key, value in trial_labels(trial, "owner").items() if key != ROLE_LABEL}
     begun_s = clock.now_s()
@@ -221,6 +224,8 @@ def remove(
         except ApiRefused as refused:
             trouble = f" ({refused})"
         if remains and clock.now_s() - begun_s > within_s:
+            if asked and not trouble and _all_on_lost_nodes(api, namespace, selector_of(labels), remains):
+                return
             what = f"{', '.join(remains)} of trial {trial.trial} of study {trial.study}"
             raise CleanupFailed(
                 f"still in namespace {namespace} after {within_s:g} s: {what}{trouble}",
@@ -228,6 +233,23 @@ def remove(
             )
         if remains:
             clock.sleep(POLL_S)
+
+
+def _all_on_lost_nodes(api: KubernetesApi, namespace: str, selector: str, remains: list[str]) -> bool:
+    """False where this identity may not see nodes."""
+    try:
+        pods = api.list(collection("v1", "Pod", namespace), selector=selector).items
+        nodes = api.list(collection("v1", "Node", "")).items
+    except ApiRefused:
+        return False
+    answering = {text_at(node, "metadata", "name") for node in nodes if _answers(node)}
+    marked = all("deletionTimestamp" in object_at(pod, "metadata") for pod in pods)
+    return len(pods) == len(remains) and marked and all(text_at(p, "spec", "nodeName") not in answering for p in pods)
+
+
+def _answers(node: PlainObject) -> bool:
+    conditions = objects_at(node, "status", "conditions")
+    return any(text_at(one, "type") == "Ready" and text_at(one, "status") == "True" for one in conditions)
 
 
 def remains_of(api: KubernetesApi, namespace: str, selector: str) -> list[str]:

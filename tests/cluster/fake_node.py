@@ -78,8 +78,8 @@ class FakeNodes:
         container = pod["spec"]["containers"][0]
         fault = next((one["value"] for one in container.get("env", []) if one["name"] == "FAULT"), "")
         step = self._steps[uid] = self._steps.get(uid, -1) + 1
-        status = self._serve(uid, container) if not fault and step == 0 else FAULTS[fault](step) if fault else None
-        if status is not None:
+        if step == 0:
+            status = FAULTS[fault] if fault else self._serve(uid, container)
             self._admin.patch(f"{path}/status", {"status": self._whole(status, container["name"])})
 
     def _serve(self, uid: str, container: Any) -> dict[str, Any]:
@@ -99,6 +99,8 @@ class FakeNodes:
         ready = status.get("ready", False)
         whole = {key: status[key] for key in ("phase", "reason", "message") if key in status}
         kinds = ("PodScheduled", "Initialized", *(("ContainersReady", "Ready") if ready else ()))
+        if status.get("state") == {"running": {}}:
+            status = {**status, "state": {"running": {"startedAt": now()}}}
         whole |= {"podIP": "127.0.0.1", "startTime": now(), "conditions": [condition(kind) for kind in kinds]}
         if "state" in status or "last" in status:
             one = {"name": container, "image": "localhost/x", "imageID": "sha256:1", "ready": ready, "started": ready}
@@ -108,11 +110,11 @@ class FakeNodes:
         return whole
 
 
-def waiting(reason: str, message: str = "") -> Any:
-    return lambda _step: {"phase": "Pending", "state": {"waiting": {"reason": reason, "message": message}}}
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"phase": "Pending", "state": {"waiting": {"reason": reason, "message": message}}}
 
 
-def ended(reason: str, code: int) -> Any:
+def ended(reason: str, code: int) -> dict[str, Any]:
     last = {
         "reason": reason,
         "exitCode": code,
@@ -121,15 +123,11 @@ def ended(reason: str, code: int) -> Any:
         "containerID": "containerd://1",
     }
     back_off = {"waiting": {"reason": "CrashLoopBackOff"}}
-    return lambda _step: {"phase": "Running", "state": back_off, "last": {"terminated": last}, "restarts": 1}
+    return {"phase": "Running", "state": back_off, "last": {"terminated": last}, "restarts": 1}
 
 
-def gone(reason: str, message: str = "") -> Any:
-    return lambda _step: {"phase": "Failed", "reason": reason, "message": message}
-
-
-def loading(_step: int) -> dict[str, Any] | None:
-    return {"phase": "Running", "state": {"running": {"startedAt": now()}}} if _step == 0 else None
+def gone(reason: str, message: str = "") -> dict[str, Any]:
+    return {"phase": "Failed", "reason": reason, "message": message}
 
 
 FAULTS = {
@@ -145,7 +143,7 @@ FAULTS = {
     "evicted": gone("Evicted", "The node was low on resource: memory."),
     "plugin": gone("UnexpectedAdmissionError", "Allocate failed due to no healthy devices present"),
     "node_shutdown": gone("NodeShutdown", "Node is shutting, evicting pods"),
-    "never_ready": loading,
+    "never_ready": {"phase": "Running", "state": {"running": {}}},
 }
 
 

@@ -66,7 +66,7 @@ class Answers(BaseHTTPRequestHandler):
         head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         self.wfile.write(head.encode() + content)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_said: object) -> None:
         """Quiet."""
 
 

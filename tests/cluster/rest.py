@@ -29,7 +29,7 @@ class Rest:
 
     def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
         """The JSON answer, or its text where it is none. Raises Refused, OSError."""
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 - our own https server
             f"{self.host}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from runners.kubernetes_runner import KubernetesRunner
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fake_node import FakeNodes, fake_nodes, make_node
+from tests.cluster.processes import await_true
 from tests.cluster.runners import DEADLINES, cluster_runner, occupied, options
+from tuner.domain.deployment import Deployment
 from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, TunerError, UsageError
 from tuner.domain.space import Configuration
 
@@ -37,7 +40,7 @@ def fails(
         identity: str = "admin",
         **changes: Any,
     ) -> TunerError:
-        runner = cluster_runner(plane.kubeconfig(identity), options(**({"namespace": namespace} | changes)))
+        runner = cluster_runner(plane.kubeconfig(), options(**({"namespace": namespace} | changes)))
         begun_s = time.monotonic()
         with (
             pytest.raises(reaction, match=words) as caught,
@@ -172,16 +175,16 @@ def test_a_pod_that_somebody_removes_is_transient(
     with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
         pod = dict(deployment.facts)["pod"]
         plane.admin.delete(f"/api/v1/namespaces/{namespace}/pods/{pod}")
-        with pytest.raises(TransientFailure, match="is gone|being removed|stopped being ready"):
+        with pytest.raises(TransientFailure, match=r"is gone|being removed|stopped being ready"):
             runner.telemetry(deployment)
     assert occupied(plane.admin, namespace) == []
 
 
 @pytest.mark.parametrize(("reason", "reaction"), [("OOMKilled", InfeasibleConfiguration), ("Error", TransientFailure)])
 def test_a_restart_in_mid_measurement_voids_it(
-    plane: ControlPlane, node: FakeNodes, namespace: str, kubeconfig: Path, reason: str, reaction: type[TunerError]
+    plane: ControlPlane, node: FakeNodes, namespace: str, *, reason: str, reaction: type[TunerError]
 ):
-    runner = cluster_runner(kubeconfig, options(namespace))
+    runner = cluster_runner(plane.kubeconfig(), options(namespace))
     with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
         assert runner.telemetry(deployment).restarts == 0
         path = f"/api/v1/namespaces/{namespace}/pods/{dict(deployment.facts)['pod']}"
@@ -193,20 +196,31 @@ def test_a_restart_in_mid_measurement_voids_it(
             runner.telemetry(deployment)
 
 
-def test_a_node_that_falls_silent_is_transient(plane: ControlPlane, namespace: str, kubeconfig: Path):
+def test_a_node_that_falls_silent_is_transient_and_its_pod_does_not_hold_up_the_study(
+    plane: ControlPlane, namespace: str, kubeconfig: Path
+):
     make_node(plane.admin, "fake1", labels={"pool": "one"})
-    away = (("on_demand", (("pool", "one"),)),)
+    asked = options(
+        namespace,
+        capacity_labels=(("on_demand", (("pool", "one"),)),),
+        deadlines=replace(DEADLINES, teardown_s=4),
+    )
+
+    def measure(deployment: Deployment, runner: KubernetesRunner) -> None:
+        begun_s = time.monotonic()
+        while time.monotonic() - begun_s < 60:
+            runner.telemetry(deployment)
+            time.sleep(0.2)
+
     with fake_nodes(plane.admin, "fake1") as nodes:
-        runner = cluster_runner(kubeconfig, options(namespace, capacity_labels=away))
-        with (
-            pytest.raises(TransientFailure),
-            runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment,
-        ):
+        runner = cluster_runner(kubeconfig, asked)
+        begun_s = time.monotonic()
+        with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
             nodes.silent.add("fake1")
-            begun_s = time.monotonic()
-            while time.monotonic() - begun_s < 60:
-                runner.telemetry(deployment)
-                time.sleep(0.2)
-            pytest.fail("nobody noticed")
-            # The dead node's pods can only be removed once it answers again, or an operator removes the node.
+            with pytest.raises(TransientFailure, match=r"stopped being ready|being removed"):
+                measure(deployment, runner)
+            print(f"\nnode lost: TransientFailure {time.monotonic() - begun_s:.1f} s after it fell silent")
+        assert [one.split()[0] for one in occupied(plane.admin, namespace)] == ["pods"]
         nodes.silent.clear()
+        await_true("the pod goes when the node is back", lambda: not occupied(plane.admin, namespace), deadline_s=30)
+    plane.admin.delete("/api/v1/nodes/fake1")
