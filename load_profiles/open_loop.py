@@ -76,8 +76,10 @@ class OpenLoop:
         self._idle: list[Connection] = []
         self._busy: dict[int, Connection] = {}
         self._epoll = epoll()
+        self._waits_on = (self._epoll.fileno(),)
         self._next = 0
         self._oldest = 0
+        self._expiry_s = 0.0
         self._stopped = False
         self._start_at_s = start_at_s
         self._start_s = 0.0
@@ -101,14 +103,16 @@ class OpenLoop:
         return Effort(cpu_ratio=cpu_ratio, cpu_ms_per_request=(process_time() - cpu_s) * 1000.0 / max(self._next, 1))
 
     def _pass(self) -> None:
-        self._send_due()
-        self._give_up_on_old()
-        wait_s = self._until_next() - self._now_s()
+        now_s = self._send_due()
+        if now_s >= self._expiry_s or self._next == len(self._recording):
+            self._give_up_on_old(now_s)
+        until_s = self._until_next()
+        wait_s = until_s - now_s
         if wait_s > SPARE_TIME_S:
             self._spare_time()
-            wait_s = self._until_next() - self._now_s()
+            wait_s = until_s - self._now_s()
         # epoll's own time limit is in whole milliseconds, rounded up: as late as that every send would be.
-        if wait_s > 0.0 and not select((self._epoll,), (), (), min(wait_s, LONGEST_WAIT_S))[0]:
+        if wait_s > 0.0 and not select(self._waits_on, (), (), min(wait_s, LONGEST_WAIT_S))[0]:
             return
         for descriptor, events in self._epoll.poll(0):
             self._react(descriptor, events)
@@ -118,18 +122,23 @@ class OpenLoop:
 
     def _until_next(self) -> float:
         """When something has to be done even if nothing comes in; seconds since the start of the load."""
-        intended_s = self._recording.intended_s
-        due_s = intended_s[self._next] if self._next < len(intended_s) else float("inf")
-        expiry_s = intended_s[self._oldest] + self._timeout_s if self._oldest < len(intended_s) else 0.0
-        return min(due_s, expiry_s)
+        if self._next == len(self._recording):
+            return self._expiry_s
+        return min(self._recording.intended_s[self._next], self._expiry_s)
 
-    def _send_due(self) -> None:
-        """Send what is due, but look for answers now and then: a burst must not make the server look slow."""
+    def _send_due(self) -> float:
+        """Send what is due, but look for answers now and then: a burst must not make the server look slow.
+
+        Returns the time at which nothing more was.
+        """
         intended_s = self._recording.intended_s
         last = min(self._next + SENDS_PER_PASS, len(intended_s))
-        while self._next < last and intended_s[self._next] <= (now_s := self._now_s()):
+        now_s = self._now_s()
+        while self._next < last and intended_s[self._next] <= now_s:
             self._send(self._next, now_s)
             self._next += 1
+            now_s = self._now_s()
+        return now_s
 
     def _send(self, index: int, now_s: float) -> None:
         connection = self._idle.pop() if self._idle else self._open(index, now_s)
@@ -212,13 +221,14 @@ class OpenLoop:
         del self._connections[connection.descriptor]
         connection.close()
 
-    def _give_up_on_old(self) -> None:
+    def _give_up_on_old(self, now_s: float) -> None:
         """Fail what is older than the time limit, in order of age, and move on to the oldest that still waits."""
         settled, intended_s = self._recording.settled, self._recording.intended_s
-        expired_s = self._now_s() - self._timeout_s
         while self._oldest < self._next:
             if not settled[self._oldest]:
-                if intended_s[self._oldest] > expired_s:
-                    return
+                if intended_s[self._oldest] + self._timeout_s > now_s:
+                    break
                 self._drop(self._busy[self._oldest], TIMED_OUT)
             self._oldest += 1
+        # It may be answered before then; that is found out when its time comes, and costs one look.
+        self._expiry_s = intended_s[self._oldest] + self._timeout_s if self._oldest < len(intended_s) else 0.0

@@ -14,11 +14,16 @@ from tuner.domain.slo import Slo
 
 START_UP_S = 60.0
 GRACE_S = 15.0
+COUNTING_S = 1e-5
 
 
 def longest_s(profile: LoadProfile) -> float:
-    """How long a run may take from its beginning on, before it is hopeless."""
-    return profile.duration_s + profile.timeout_s + GRACE_S
+    """How long a run may take from its beginning on, before it is hopeless.
+
+    At high rates locust's events wait for the end of the load, and take a few microseconds each.
+    """
+    counting_s = COUNTING_S * profile.offered_rps * profile.duration_s
+    return profile.duration_s + profile.timeout_s + counting_s + GRACE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

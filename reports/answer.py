@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from reports.alternatives import objective_text, percentile_name
+from reports.alternatives import difference_text, objective_text, percentile_name
 from reports.numbers import Quantity, Rounding, count, rate, share, shortened
-from reports.trial_rows import NOTE_LENGTH, Setting, settings_of
+from reports.trial_rows import NOTE_LENGTH, Setting, one_line, settings_of
+from tuner.domain.borderline import borderline
 from tuner.domain.diagnosis import NOTHING_TOLD, diagnose_all
 from tuner.domain.histogram import LatencyCounts
 from tuner.domain.measurement import Measurement
@@ -104,6 +105,7 @@ class Answer:
     gauges: tuple[Gauge, ...]
     objectives: tuple[ObjectiveRow, ...]
     rests_on: str
+    borderline: str = ""
     bottleneck: str = ""
 
 
@@ -173,8 +175,30 @@ def _from_evidence(
         gauges=_gauges(spec, counts, rounding),
         objectives=tuple(_objective(tally, rounding) for tally in tallies),
         rests_on=_rests_on(spec, runs, proofs=len(evidence.runs)),
+        borderline=_borderline(spec, trials, evidence, rounding),
         bottleneck=_bottleneck(runs),
     )
+
+
+def _borderline(spec: StudySpec, trials: Sequence[Trial], evidence: Evidence, rounding: Rounding) -> str:
+    """That the interval of a percentile spans its limit, and what dearer candidate has room to spare."""
+    found = borderline(evidence, trials, spec.confirm.repeats)
+    if found is None:
+        return ""
+    between = f"{rounding.latency_text(found.low_ms)} and {rounding.latency_text(found.high_ms)}"
+    if math.isinf(found.high_ms):
+        between = f"{rounding.latency_text(found.low_ms)} and more than was seen"
+    text = (
+        f"Borderline: {percentile_name(found.slo)} lies between {between}, on both sides of its limit of "
+        f"{found.slo.max:g} ms."
+    )
+    dearer = found.next_dearer
+    if dearer is None:
+        return f"{text} Nothing dearer that was tested has room to spare."
+    differs = one_line(dearer.configuration, beside=evidence.candidate.configuration) or "the same configuration"
+    change = difference_text(dearer.cost_per_hour, evidence.candidate.cost_per_hour)
+    replicas = count(dearer.replicas, "replica")
+    return f"{text} The next with room to spare: {differs}, {replicas} ({change}), screened but not proven."
 
 
 def _badge(spec: StudySpec, state: State) -> str:

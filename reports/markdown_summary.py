@@ -7,6 +7,7 @@ import re
 from reports.study_report import StudyReport
 
 CHEAPER_SHOWN = 5
+STEPS_SHOWN = 4
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~&$])")
 REFERENCE = re.compile(r"([@#])")
 INVISIBLE = "\N{ZERO WIDTH SPACE}"
@@ -22,6 +23,7 @@ def summary(report: StudyReport) -> str:
         escaped(report.answer.bottleneck),
         _objectives(report),
         _cheaper(report),
+        _one_step(report),
         f"{escaped(report.tally[0].upper() + report.tally[1:])}.",
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -36,7 +38,8 @@ def escaped(text: str) -> str:
 def _verdict_line(report: StudyReport) -> str:
     answer = report.answer
     rests_on = f" Rests on {answer.rests_on}." if answer.rests_on else ""
-    return f"**{answer.badge}.** {escaped(answer.explanation)}{escaped(rests_on)}".strip()
+    borderline = f" {answer.borderline}" if answer.borderline else ""
+    return f"**{answer.badge}.** {escaped(answer.explanation)}{escaped(rests_on)}{escaped(borderline)}".strip()
 
 
 def _spec_table(report: StudyReport) -> str:
@@ -71,6 +74,27 @@ def _objectives(report: StudyReport) -> str:
         f"({row.allowed} allowed, design effect {row.design_effect})"
         for row in report.answer.objectives
     )
+
+
+def _one_step(report: StudyReport) -> str:
+    """The neighbours likeliest to hold, and what a step would do."""
+    why = report.explained
+    if why is None:
+        return ""
+    lines = [
+        f"- {escaped(row.change)} ({row.difference}): {escaped(row.ground)}"
+        + (f", {escaped(row.detail)}" if row.detail else "")
+        + (f", would hold with {escaped(row.holds)}" if row.holds else "")
+        for row in why.neighbours[:STEPS_SHOWN]
+    ]
+    lines += [
+        f"- {escaped(row.change)} ({row.difference}): {escaped(why.indicator)} {row.latency} ms, {row.interval}"
+        for row in [row for row in why.changes if row.interval != "overloaded"][:STEPS_SHOWN]
+    ]
+    knobs = ", ".join(f"{escaped(row.knob)} {row.factor}" for row in why.knobs[:STEPS_SHOWN])
+    if knobs:
+        lines.append(f"- {escaped(why.indicator)} between worst and best value of a knob: {knobs}")
+    return "\n".join([f"One step away ({why.basis}, unless measured):", "", *lines]) if lines else ""
 
 
 def _cheaper(report: StudyReport) -> str:

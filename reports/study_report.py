@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from reports.alternatives import Alternative, Cheaper, cheaper_than, next_dearer, objective_text, percentile_name
 from reports.answer import Answer, answer_of
+from reports.explained import Explained, explained, warm_text
 from reports.numbers import Quantity, Rounding, count, duration, rate, rounding_for, share, shortened
 from reports.trial_rows import TrialRow, main_objective, time_spent, trial_rows
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
+from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import Conclusion
 from tuner.domain.slo import CONFIDENCE, PERCENT, Slo
 from tuner.domain.space import Configuration
@@ -64,6 +67,7 @@ class StudyReport:
     answer: Answer
     cheaper: Cheaper
     dearer: tuple[Alternative, ...]
+    explained: Explained | None
     knobs: tuple[str, ...]
     trials: tuple[TrialRow, ...]
     tally: str
@@ -76,7 +80,13 @@ class StudyReport:
 
 
 def study_report(
-    spec: StudySpec, trials: Sequence[Trial], conclusion: Conclusion | None, provenance: Provenance
+    spec: StudySpec,
+    trials: Sequence[Trial],
+    conclusion: Conclusion | None,
+    provenance: Provenance,
+    *,
+    explanation: Explanation | None = None,
+    warm: WarmStart = NOTHING_EARLIER,
 ) -> StudyReport:
     """The report of a study at any point of its life; `conclusion` is None while it runs."""
     main = main_objective(spec.slos)
@@ -91,11 +101,12 @@ def study_report(
         answer=answer,
         cheaper=cheaper_than(spec, trials, bought, rounding),
         dearer=() if bought is None else next_dearer(trials, bought, rounding, main),
+        explained=None if bought is None or explanation is None else explained(explanation, bought, rounding),
         knobs=_moving_knobs(spec, trials),
         trials=trial_rows(spec, trials, rounding, bought=marked),
         tally=_tally(trials),
         axes=_axes(spec, main, rounding, None if candidate is None else candidate.replicas),
-        method=_method(spec),
+        method=_method(spec, warm),
         provenance=_provenance(spec, trials, marked),
         prices=_prices(spec),
         versions=tuple(Fact(shortened(name, 60), shortened(text, NAME_LENGTH)) for name, text in provenance.versions),
@@ -146,7 +157,7 @@ def _axes(spec: StudySpec, main: Slo | None, rounding: Rounding, replicas: int |
     )
 
 
-def _method(spec: StudySpec) -> tuple[Fact, ...]:
+def _method(spec: StudySpec, warm: WarmStart) -> tuple[Fact, ...]:
     load, confirm = spec.load, spec.confirm
     fixed = [knob for knob in spec.space.knobs if len(knob.values) == 1]
     facts = [
@@ -182,6 +193,8 @@ def _method(spec: StudySpec) -> tuple[Fact, ...]:
         ),
         Fact("Optimizer", f"{spec.search.optimizer}, seed {spec.search.seed}"),
     ]
+    if warm.studies:
+        facts.append(Fact("Learned from", warm_text(warm)))
     if fixed:
         facts.append(Fact("Fixed", ", ".join(shortened(f"{knob.name} {knob.values[0]}", 200) for knob in fixed)))
     return tuple(facts)

@@ -9,8 +9,21 @@ from typing import assert_never
 
 from pydantic import BaseModel, ConfigDict
 
+from tuner.answer_explanation import (
+    BorderlineDocument,
+    EarlierDocument,
+    ExplanationDocument,
+    borderline_document,
+    borderline_lines,
+    earlier_documents,
+    explanation_document,
+    explanation_lines,
+)
 from tuner.domain.agenda import estimate, tried
+from tuner.domain.borderline import Borderline, borderline
 from tuner.domain.diagnosis import diagnose_all
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
+from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import (
     Candidate,
     Conclusion,
@@ -60,7 +73,10 @@ class BottleneckDocument(Document):
 
 
 class RecommendationDocument(Document):
-    """One candidate; `measurement` and `bottleneck` are null where it was never deployed afresh."""
+    """One candidate; `measurement` and `bottleneck` are null where it was never deployed afresh.
+
+    `borderline` is null where no limit is near.
+    """
 
     configuration: dict[str, KnobValue]
     replicas: int
@@ -70,6 +86,7 @@ class RecommendationDocument(Document):
     verdict: Verdict
     confidence: float
     measurement: MeasurementDocument | None
+    borderline: BorderlineDocument | None
     bottleneck: BottleneckDocument | None
 
 
@@ -105,15 +122,19 @@ class TuneDocument(Document):
     space_size: int
     share_of_space_tested: float
     elapsed_s: float
+    explanation: ExplanationDocument | None
+    warm_start: list[EarlierDocument]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A conclusion with the study it answers."""
+    """A conclusion with the study it answers, the earlier studies it learned from, and why it is the answer."""
 
     spec: StudySpec
     history: tuple[Trial, ...]
     conclusion: Conclusion
+    warm: WarmStart = NOTHING_EARLIER
+    explanation: Explanation | None = None
 
     @property
     def exit_code(self) -> int:
@@ -134,6 +155,8 @@ def tune_document(answer: Answer) -> TuneDocument:
         space_size=len(answer.spec.space),
         share_of_space_tested=len(tried(answer.history)) / len(answer.spec.space),
         elapsed_s=round(estimate(answer.spec, answer.history).elapsed_s, 3),
+        explanation=None if answer.explanation is None else explanation_document(answer.explanation),
+        warm_start=earlier_documents(answer.warm),
     )
 
 
@@ -166,8 +189,13 @@ def _recommendation(answer: Answer) -> RecommendationDocument | None:
         verdict=Verdict.PASS if isinstance(answer.conclusion, Proven) else Verdict.UNDECIDED,
         confidence=CONFIDENCE,
         measurement=_measurement(evidence) if evidence.runs else None,
+        borderline=borderline_document(_borderline(answer, evidence)),
         bottleneck=_bottleneck(evidence),
     )
+
+
+def _borderline(answer: Answer, evidence: Evidence) -> Borderline | None:
+    return borderline(evidence, answer.history, answer.spec.confirm.repeats)
 
 
 def _bottleneck(evidence: Evidence) -> BottleneckDocument | None:
@@ -236,7 +264,23 @@ def answer_text(answer: Answer) -> str:
             lines = [f"{answer.spec.name}: no verdict: {reason}"]
         case _ as unreachable:
             assert_never(unreachable)
-    return "\n".join([*lines, *_cheaper_lines(answer), _search_line(answer)])
+    return "\n".join(
+        [*lines, *_cheaper_lines(answer), *_explanation(answer), *_warm_lines(answer), _search_line(answer)]
+    )
+
+
+def _explanation(answer: Answer) -> list[str]:
+    if answer.explanation is None or not isinstance(answer.conclusion, Proven | Unproven):
+        return []
+    return explanation_lines(answer.explanation, answer.conclusion.evidence.candidate)
+
+
+def _warm_lines(answer: Answer) -> list[str]:
+    return [
+        f"  learned    from study {one.study}: {one.trials} trials"
+        f"{'' if one.same_model else f' of another model, {one.model}'}"
+        for one in earlier_documents(answer.warm)
+    ]
 
 
 def _where(spec: StudySpec) -> str:
@@ -270,7 +314,8 @@ def _candidate_lines(answer: Answer, evidence: Evidence) -> list[str]:
         lines.append(
             f"  SLO        {tally.slo}: {verdict} at {CONFIDENCE:.0%} ({tally.bad} of {tally.requests} {bad}{effect})"
         )
-    return [*lines, f"  bottleneck {diagnose_all(evidence.runs)}"]
+    lines.append(f"  bottleneck {diagnose_all(evidence.runs)}")
+    return [*lines, *borderline_lines(_borderline(answer, evidence), candidate)]
 
 
 def _closest_lines(conclusion: NothingFeasible) -> list[str]:

@@ -16,39 +16,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from reports.study_report import Provenance
+from reports.study_report import Provenance, StudyReport
 from tuner import __version__
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.deployment import Deployment, Telemetry
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import UsageError
 from tuner.domain.events import Event, LoadAdvanced
-from tuner.domain.recommendation import Conclusion
+from tuner.domain.explanation import Explanation
+from tuner.domain.recommendation import Conclusion, Proven, Unproven
 from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.load_target import Target
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
-from tuner.search.problem import SearchProblem
+from tuner.search.problem import search_problem
 from tuner.study import Bench
 
 Watch = Callable[[Event], None]
 
 
-def make_optimizer(spec: StudySpec) -> Optimizer:
-    return OPTIMIZERS[spec.search.optimizer](search_problem(spec))
+def make_optimizer(spec: StudySpec, warm: WarmStart = NOTHING_EARLIER) -> Optimizer:
+    return OPTIMIZERS[spec.search.optimizer](search_problem(spec, warm.studies))
 
 
-def search_problem(spec: StudySpec) -> SearchProblem:
-    """What the study asks, as an optimizer needs it."""
-    return SearchProblem(
-        space=spec.space,
-        pricing=spec.pricing,
-        slos=spec.slos,
-        required_rps=spec.required_rps,
-        max_replicas=spec.max_replicas,
-        seed=spec.search.seed,
-        load=spec.load_profile(replicas=1, window_s=spec.load.window_s, seed=spec.search.seed),
-    )
+def explain(
+    spec: StudySpec,
+    history: Sequence[Trial],
+    conclusion: Conclusion,
+    *,
+    warm: WarmStart,
+    optimizer: Optimizer | None = None,
+) -> Explanation | None:
+    """Why this answer and no other; None where there is none, or no latency that could be predicted."""
+    from tuner.search.explanation import explanation_of
+
+    if not isinstance(conclusion, Proven | Unproven):
+        return None
+    problem = search_problem(spec, warm.studies)
+    candidate = conclusion.evidence.candidate
+    return explanation_of(problem, history, candidate, repeats=spec.confirm.repeats, optimizer=optimizer)
 
 
 @contextmanager
@@ -204,24 +211,46 @@ def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
     return BENCHES[spec.runner.kind](spec, watch)
 
 
-def _html(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Everything a report tells; `conclusion` is None while the study runs."""
+
+    spec: StudySpec
+    history: Sequence[Trial]
+    conclusion: Conclusion | None
+    explanation: Explanation | None = None
+    warm: WarmStart = NOTHING_EARLIER
+
+
+def _report(told: Told) -> StudyReport:
+    from reports.study_report import study_report
+
+    return study_report(
+        told.spec,
+        told.history,
+        told.conclusion,
+        _provenance(told.spec),
+        explanation=told.explanation,
+        warm=told.warm,
+    )
+
+
+def _html(told: Told) -> str:
     from reports.html_page import page
-    from reports.study_report import study_report
 
-    return page(study_report(spec, history, conclusion, _provenance(spec)))
+    return page(_report(told))
 
 
-def _markdown(spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
+def _markdown(told: Told) -> str:
     from reports.markdown_summary import summary
-    from reports.study_report import study_report
 
-    return summary(study_report(spec, history, conclusion, _provenance(spec)))
+    return summary(_report(told))
 
 
-def _csv(spec: StudySpec, history: Sequence[Trial], _conclusion: Conclusion | None) -> str:
+def _csv(told: Told) -> str:
     from reports.tables import trials_csv
 
-    return trials_csv(spec, history)
+    return trials_csv(told.spec, told.history)
 
 
 def _provenance(spec: StudySpec) -> Provenance:
@@ -234,7 +263,7 @@ def _provenance(spec: StudySpec) -> Provenance:
     return Provenance(command=f"servetune tune {spec.name}", versions=versions)
 
 
-RENDERERS: dict[str, Callable[[StudySpec, Sequence[Trial], Conclusion | None], str]] = {
+RENDERERS: dict[str, Callable[[Told], str]] = {
     ".html": _html,
     ".md": _markdown,
     ".csv": _csv,
@@ -247,10 +276,10 @@ def refuse_unknown_report(suffix: str) -> None:
         raise UsageError(f"no report is written as {suffix or 'a file without a suffix'}", hint=" ".join(RENDERERS))
 
 
-def render_report(suffix: str, spec: StudySpec, history: Sequence[Trial], conclusion: Conclusion | None) -> str:
-    """The study as a page, a summary or a table; `conclusion` is None while it runs. Raises UsageError."""
+def render_report(suffix: str, told: Told) -> str:
+    """The study as a page, a summary or a table. Raises UsageError."""
     refuse_unknown_report(suffix)
-    return RENDERERS[suffix](spec, history, conclusion)
+    return RENDERERS[suffix](told)
 
 
 class Check(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -23,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
+
+catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
+app.add_typer(catalogue, name="catalogue")
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 StorageOption = Annotated[
@@ -48,6 +52,13 @@ class RunnerChoice(StrEnum):
 
     LOCAL = "local"
     KUBERNETES = "kubernetes"
+
+
+class TermChoice(StrEnum):
+    """Terms that public price lists have."""
+
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
 
 
 TargetOption = Annotated[str, typer.Option("--target", help="http://HOST:PORT of a running server.")]
@@ -239,9 +250,9 @@ def load_worker(
 @app.command()
 def recommend(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
     """Print a study's answer as it stands; the exit code says what it rests on, as for tune."""
-    from tuner.commands import answer_now, find_study, render
+    from tuner.commands import explained_now, find_study, render
 
-    answer = answer_now(*find_study(study, storage))
+    answer = explained_now(*find_study(study, storage), storage)
     _say(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
@@ -266,9 +277,9 @@ def report(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
-    from tuner.commands import answer_now, find_study, write_report
+    from tuner.commands import explained_now, find_study, write_report
 
-    _say(write_report(answer_now(*find_study(study, storage)), output))
+    _say(write_report(explained_now(*find_study(study, storage), storage), output))
 
 
 @app.command()
@@ -278,6 +289,20 @@ def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> No
 
     spec, _ = find_study(study, storage)
     _say("\n".join([prices_text(spec), *price_warnings(spec)]))
+
+
+@catalogue.command("import")
+def import_prices(
+    file: Annotated[Path, typer.Argument(help="A vms.csv of the SkyPilot catalogue, or a file of the gpuhunt one.")],
+    book: Annotated[Path, typer.Option("--book", help="Your price book: what cores and memory cost.")],
+    region: Annotated[str, typer.Option("--region", help="Which region's offers.")],
+    as_of: Annotated[datetime, typer.Option("--as-of", formats=["%Y-%m-%d"], help="The date of the list.")],
+    term: Annotated[TermChoice, typer.Option("--term")] = TermChoice.ON_DEMAND,
+) -> None:
+    """Print price book rows for every GPU type of a public price list: check them, then append them to your book."""
+    from tuner.commands import imported_prices
+
+    _say(imported_prices(file, book, region=region, as_of=as_of.date(), term=term.value))
 
 
 @app.command()

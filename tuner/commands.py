@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
 from tuner.domain.agenda import Finish, contenders, estimate, next_step, proof_s
+from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import BudgetRefused, UsageError
 from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
@@ -48,8 +51,8 @@ def refuse_missing_storage(storage_url: str) -> None:
 
 def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
-    from tuner.assemble import make_optimizer, open_bench
-    from tuner.history import open_history
+    from tuner.assemble import explain, make_optimizer, open_bench
+    from tuner.history import begin_warm, open_history
     from tuner.lease import coordinating
     from tuner.study import run_study
 
@@ -59,10 +62,25 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
     progress = Progress(spec, console, verbose=verbose)
     with coordinating(storage_url, spec.name):
         history = open_history(storage_url, spec)
+        warm = begin_warm(storage_url, spec) if spec.search.optimizer == "structured" else NOTHING_EARLIER
+        for line in warm_start_lines(warm):
+            console.print(Text(line), soft_wrap=True)
         progress.resume(history.trials())
         with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
-            conclusion = run_study(spec, optimizer=make_optimizer(spec), bench=bench, history=history, watch=watch)
-    return Answer(spec=spec, history=history.trials(), conclusion=conclusion)
+            optimizer = make_optimizer(spec, warm)
+            conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
+    done = history.trials()
+    explanation = explain(spec, done, conclusion, warm=warm, optimizer=optimizer)
+    return Answer(spec=spec, history=done, conclusion=conclusion, warm=warm, explanation=explanation)
+
+
+def warm_start_lines(warm: WarmStart) -> list[str]:
+    """Which earlier studies a study learns from, one a line."""
+    return [
+        f"learns from study {study.spec.name}: {len(study.trials)} trials of "
+        f"{'the same model' if study.same_model else f'another model, {study.spec.model.name}'}"
+        for study in warm.studies
+    ]
 
 
 def refuse_small_budget(spec: StudySpec) -> None:
@@ -80,6 +98,16 @@ def refuse_small_budget(spec: StudySpec) -> None:
 def answer_now(spec: StudySpec, history: Sequence[Trial]) -> Answer:
     """The answer as the history stands; an unfinished study has an unproven one."""
     return Answer(spec=spec, history=tuple(history), conclusion=conclusion_now(spec, history))
+
+
+def explained_now(spec: StudySpec, history: Sequence[Trial], storage_url: str) -> Answer:
+    """The answer as the history stands, and why it is the answer: a second or two of computing."""
+    from tuner.assemble import explain
+    from tuner.history import read_warm
+
+    answer = answer_now(spec, history)
+    warm = read_warm(storage_url, spec.name) if storage_exists(storage_url) else NOTHING_EARLIER
+    return replace(answer, warm=warm, explanation=explain(spec, history, answer.conclusion, warm=warm))
 
 
 def conclusion_now(spec: StudySpec, history: Sequence[Trial]) -> Conclusion:
@@ -107,13 +135,18 @@ def refuse_report(path: Path) -> None:
 
 def write_report(answer: Answer, path: Path) -> str:
     """Write a page, a summary or a table, by the file's suffix; whole or not at all. Raises UsageError."""
-    from tuner.assemble import render_report
+    from tuner.assemble import Told, render_report
 
     refuse_report(path)
     finished = isinstance(next_step(answer.spec, answer.history), Finish)
-    return _write(
-        path, render_report(path.suffix, answer.spec, answer.history, answer.conclusion if finished else None)
+    told = Told(
+        spec=answer.spec,
+        history=answer.history,
+        conclusion=answer.conclusion if finished else None,
+        explanation=answer.explanation,
+        warm=answer.warm,
     )
+    return _write(path, render_report(path.suffix, told))
 
 
 def write_template(path: Path) -> str:
@@ -228,6 +261,15 @@ def prices_text(spec: StudySpec) -> str:
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip()
+
+
+def imported_prices(file: Path, book: Path, *, region: str, as_of: date, term: Literal["on_demand", "spot"]) -> str:
+    """Rows for a price book, from a public price list. Raises SpecError, UsageError."""
+    from tuner.price_import import gpu_rows, read_machines
+    from tuner.prices import load_price_book
+
+    priced = load_price_book(book, currency="USD", term=term)
+    return "\n".join(gpu_rows(read_machines(file), priced, region=region, as_of=as_of, source=file.name))
 
 
 def price_warnings(spec: StudySpec) -> tuple[str, ...]:

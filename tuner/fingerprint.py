@@ -49,5 +49,6 @@ def _comparable(spec: StudySpec) -> dict[str, Any]:
         "headroom": spec.headroom,
         "replicas": spec.max_replicas,
         "confirm": asdict(spec.confirm),
-        "search": asdict(spec.search),
+        # What a study began with is frozen in it, and its trials stay what they are: warm_start is not compared.
+        "search": {"optimizer": spec.search.optimizer, "seed": spec.search.seed},
     }

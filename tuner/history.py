@@ -5,7 +5,7 @@ The door to optuna's storages. `optuna-dashboard` opens what is written here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import assert_never
 
@@ -15,15 +15,24 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from tuner.domain.earlier import WarmStart, may_help, warm_start
 from tuner.domain.errors import UsageError
 from tuner.domain.space import Knob, SearchSpace
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Failed, Infeasible, Measured, Trial
 from tuner.fingerprint import differing_part
-from tuner.wire import spec_from_json, spec_to_json, trial_from_json, trial_to_json
+from tuner.wire import (
+    spec_from_json,
+    spec_to_json,
+    trial_from_json,
+    trial_to_json,
+    warm_start_from_json,
+    warm_start_to_json,
+)
 
 TRIAL_ATTRIBUTE = "servetune:trial"
 SPEC_ATTRIBUTE = "servetune:study"
+WARM_ATTRIBUTE = "servetune:warm_start"
 BUSY_TIMEOUT_S = 30.0
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -105,6 +114,52 @@ def read_trials(storage_url: str, spec: StudySpec) -> tuple[Trial, ...]:
         study = optuna.load_study(storage=_storage(storage_url), study_name=spec.name)
         _refuse_another(study, spec)
         return _read_trials(study)
+
+
+def begin_warm(storage_url: str, spec: StudySpec) -> WarmStart:
+    """What a study that is open begins with: chosen from the storage before its first trial, and the same ever after.
+
+    Raises UsageError if a study that it names is not in the storage.
+    """
+    with _storage_errors():
+        study = optuna.load_study(storage=_storage(storage_url), study_name=spec.name)
+        if WARM_ATTRIBUTE not in study.user_attrs:
+            fresh = not study.get_trials(deepcopy=False)
+            warm = _chosen(storage_url, spec) if fresh else WarmStart()
+            study.set_user_attr(WARM_ATTRIBUTE, warm_start_to_json(warm))
+    return read_warm(storage_url, spec.name)
+
+
+def read_warm(storage_url: str, name: str) -> WarmStart:
+    """What a study began with; nothing for one that was never tuned. Raises UsageError."""
+    with _storage_errors():
+        if name not in study_names(storage_url):
+            return WarmStart()
+        study = optuna.load_study(storage=_storage(storage_url), study_name=name)
+        text = study.user_attrs.get(WARM_ATTRIBUTE)
+        return WarmStart() if text is None else warm_start_from_json(text)
+
+
+def _chosen(storage_url: str, spec: StudySpec) -> WarmStart:
+    names = study_names(storage_url)
+    asked = spec.search.warm_start
+    missing = [name for name in asked if name not in names] if isinstance(asked, tuple) else []
+    if missing:
+        raise UsageError(
+            f"search.warm_start names a study {missing[0]!r} that is not in {storage_url}",
+            hint=f"it holds: {', '.join(names)}",
+        )
+    return warm_start(spec, _helpful(storage_url, spec, names))
+
+
+def _helpful(storage_url: str, asked: StudySpec, names: Sequence[str]) -> Iterator[tuple[StudySpec, tuple[Trial, ...]]]:
+    """In the order in which they were made."""
+    storage = _storage(storage_url)
+    for name in names:
+        study = optuna.load_study(storage=storage, study_name=name)
+        text = study.user_attrs.get(SPEC_ATTRIBUTE)
+        if text is not None and may_help(asked, earlier := spec_from_json(text)):
+            yield earlier, _read_trials(study)
 
 
 def study_names(storage_url: str) -> tuple[str, ...]:

@@ -10,12 +10,12 @@ from typing import Any, assert_never
 
 from tuner.assemble import AwaitedWorkers, grpc_model_inputs, open_load_generator
 from tuner.capacity_search import FoundCapacity, Level, search_capacity
-from tuner.domain.capacity import LOOK_CONFIDENCE
+from tuner.domain.capacity import LOOK_CONFIDENCE, fewest_requests
 from tuner.domain.deployment import Deployment, Protocol, Telemetry, TensorSpec, telemetry_between
 from tuner.domain.diagnosis import diagnose
 from tuner.domain.load import LoadProfile
 from tuner.domain.measurement import Measurement, measure
-from tuner.domain.slo import CONFIDENCE, Slo, Tally, assess, judge
+from tuner.domain.slo import CONFIDENCE, Slo, Tally, Verdict, assess, judge
 from tuner.domain.space import Configuration
 from tuner.load_target import Target, inputs_from, model_inputs
 from tuner.load_telemetry import bottleneck_document, nothing_told, telemetry_document, telemetry_text
@@ -228,10 +228,13 @@ def _probe_line(level: Level) -> str:
 
 
 def _capacity_line(found: FoundCapacity) -> str:
-    capacity = found.capacity
+    capacity, needed = found.capacity, fewest_requests([tally.slo for tally in found.best.tallies])
     upper = "no load tried failed" if capacity.high_rps is None else f"{capacity.high_rps:.5g} certainly fail"
     took = f"({len(found.levels)} loads, {found.load_s:.0f} s of load)"
-    return f"capacity: {capacity.low_rps:.5g} requests/s certainly pass, {upper} {took}"
+    line = f"capacity: {capacity.low_rps:.5g} requests/s certainly pass, {upper} {took}"
+    if capacity.low_rps or found.best.verdict is not Verdict.UNDECIDED:
+        return line
+    return f"{line}; a PASS takes {needed} requests or more at one load, so a longer --duration may show one"
 
 
 def _finite(value: Any) -> Any:

@@ -71,6 +71,18 @@ def _space_size(draft: StudyDraft) -> Iterator[Finding]:
         yield Finding(("knobs",), message, "shorten the longest lists", at_key=True)
 
 
+def _warm_start_makes_sense(draft: StudyDraft) -> Iterator[Finding]:
+    if draft.search is None:
+        return
+    names, place = draft.search.warm_start, ("search", "warm_start")
+    words = [name for name in names if name in ("auto", "none")]
+    if words and len(names) > 1:
+        yield Finding(place, f"'{words[0]}' stands alone", "delete it, or the names beside it")
+    elif not words and draft.search.optimizer != "structured":
+        message = f"the optimizer '{draft.search.optimizer}' does not learn from earlier studies"
+        yield Finding(place, message, "use optimizer: structured, or delete warm_start")
+
+
 def _preferred_batches_fit(draft: StudyDraft) -> Iterator[Finding]:
     if draft.knobs is None or draft.knobs.preferred_batch_size is None:
         return
@@ -224,6 +236,7 @@ _CHECKS: tuple[Check, ...] = (
     _one_model,
     _values_once,
     _space_size,
+    _warm_start_makes_sense,
     _preferred_batches_fit,
     _footprint_is_not_tuned,
     _cores_are_known,

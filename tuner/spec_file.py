@@ -23,7 +23,7 @@ from tuner.prices import load_price_book
 from tuner.spec_checks import check_prices, check_together
 from tuner.spec_cluster import check_cluster, cluster_options, read_base
 from tuner.spec_messages import findings_of
-from tuner.spec_model import FootprintSection, KnobsSection, LoadSection, StudyDraft, StudyFile
+from tuner.spec_model import FootprintSection, KnobsSection, LoadSection, SearchSection, StudyDraft, StudyFile
 from tuner.spec_problems import Finding, in_file_order
 from tuner.spec_problems import Path as KeyPath
 from tuner.traces import read_trace
@@ -182,7 +182,7 @@ def _spec(
             wall_time_s=file.budget.wall_time_s,
             failed_trials=file.budget.failed_trials,
         ),
-        search=SearchSpec(optimizer=file.search.optimizer, seed=file.search.seed),
+        search=_search(file.search),
     )
     return replace(spec, fingerprint=fingerprint(spec))
 
@@ -195,6 +195,12 @@ def _ordered(values: list[KnobValue]) -> tuple[KnobValue, ...]:
     """Numbers ascending, as a knob promises; texts as listed."""
     numbers = [value for value in values if not isinstance(value, str)]
     return tuple(sorted(numbers)) if len(numbers) == len(values) else tuple(values)
+
+
+def _search(search: SearchSection) -> SearchSpec:
+    asked = search.warm_start
+    names = () if asked == ["none"] else tuple(asked)
+    return SearchSpec(optimizer=search.optimizer, seed=search.seed, warm_start="auto" if asked == ["auto"] else names)
 
 
 def _load(load: LoadSection, arrivals: Arrivals) -> LoadSpec:

@@ -227,8 +227,12 @@ class BudgetSection(_Section):
 
 
 class SearchSection(_Section):
-    optimizer: OptimizerName = "tpe"
+    optimizer: OptimizerName = "structured"
     seed: Annotated[int, Field(ge=0, le=4_294_967_295)] = 0
+    warm_start: Values[Name] = Field(
+        default=["auto"],
+        description="Studies of the same storage to learn from, by name; auto: those of the same model; none: none.",
+    )
 
 
 class FootprintSection(_Section):

@@ -8,6 +8,7 @@ from functools import cache
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from tuner.domain.earlier import WarmStart
 from tuner.domain.errors import UsageError
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
@@ -24,6 +25,11 @@ def _trial_adapter() -> TypeAdapter[Trial]:
 @cache
 def _spec_adapter() -> TypeAdapter[StudySpec]:
     return TypeAdapter(StudySpec)
+
+
+@cache
+def _warm_start_adapter() -> TypeAdapter[WarmStart]:
+    return TypeAdapter(WarmStart)
 
 
 def trial_to_json(trial: Trial) -> str:
@@ -48,6 +54,18 @@ def spec_from_json(text: str) -> StudySpec:
         return _spec_adapter().validate_json(_unwrap(text, what="study"))
     except ValidationError as error:
         raise UsageError(f"a study in the storage is damaged: {error.errors()[0]['msg']}") from error
+
+
+def warm_start_to_json(warm: WarmStart) -> str:
+    return _wrap(to_json(warm, inf_nan_mode="strings"))
+
+
+def warm_start_from_json(text: str) -> WarmStart:
+    """Raises UsageError if the text is damaged, or written by a newer servetune."""
+    try:
+        return _warm_start_adapter().validate_json(_unwrap(text, what="warm start"))
+    except ValidationError as error:
+        raise UsageError(f"a warm start in the storage is damaged: {error.errors()[0]['msg']}") from error
 
 
 def _wrap(value_json: bytes) -> str:

@@ -127,10 +127,16 @@ def drive(generator: LocustLoadGenerator, settings: ExactSettings, load: LoadPro
 
 
 def undisturbed(
-    generator: LocustLoadGenerator, settings: ExactSettings, load: LoadProfile, cores: Cores, tally: Tally
+    generator: LocustLoadGenerator,
+    settings: ExactSettings,
+    load: LoadProfile,
+    cores: Cores,
+    tally: Tally,
+    *,
+    most_runs: int = MOST_RUNS,
 ) -> Seen | None:
-    """The first run that counts; None where MOST_RUNS did not."""
-    for attempt in range(MOST_RUNS):
+    """The first run that counts; None where none of so many did."""
+    for attempt in range(most_runs):
         seen = drive(generator, settings, replace(load, seed=load.seed + attempt), cores)
         if not seen.disturbed:
             return seen

@@ -174,6 +174,7 @@ def test_too_few_workers_are_a_failure_of_the_world_and_those_who_came_are_told(
         *told, failure = one.events()
         came = len([event for event in told if event["event"] == "joined"])  # none, on a very busy machine
         code, errors = outcome(workers[0])
+        one.process.wait(timeout=60)
     assert one.process.returncode == 1
     assert not one.result.exists()
     assert failure["error"] == "TransientFailure"

@@ -170,7 +170,7 @@ def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good:
 
 def test_a_grpc_server_is_asked_and_loaded_over_grpc(load):
     with serving(Behaviour(), GRPC_SERVER) as port:
-        target = ("--target", f"grpc://127.0.0.1:{port}", "--model", "identity", *EASY, *WIDE)
+        target = ("--target", f"grpc://127.0.0.1:{port}", "--model", "identity", *EASY)
         code, out, _ = load(*target, "--protocol", "kserve_grpc", "--json")
         refused, _, err = load(*target)
     document = json.loads(out)

@@ -84,7 +84,9 @@ studies = st.fixed_dictionaries(
     optional={
         "headroom": st.floats(0, 0.99),
         "replicas": st.fixed_dictionaries({"max": st.integers(1, 100)}),
-        "search": st.fixed_dictionaries({"optimizer": st.sampled_from(["tpe", "gp"]), "seed": st.integers(0, 99)}),
+        "search": st.fixed_dictionaries(
+            {"optimizer": st.sampled_from(["tpe", "gp", "structured"]), "seed": st.integers(0, 99)}
+        ),
     },
 )
 

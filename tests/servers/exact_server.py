@@ -33,7 +33,7 @@ BACKLOG = 4096
 # What a request takes in a server that never makes one wait for another, in seconds.
 LAWS: dict[str, Callable[[random.Random], float]] = {
     "constant 0.3 ms": lambda _: 0.0003,
-    "constant 5 ms": lambda _: 0.005,
+    "constant 2 ms": lambda _: 0.002,
     "constant 10 ms": lambda _: 0.010,
     "constant 13 ms": lambda _: 0.013,
     "constant 3 s": lambda _: 3.0,

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tuner.domain.arrival_kinds import Steps
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import InvalidMeasurement
@@ -146,6 +147,37 @@ def test_a_queue_that_grows_because_more_comes_in_than_is_finished_is_named():
     saturated = measured(a_run(lambda due_s: 0.01 + 0.1 * due_s))
     assert saturated.doubts == (Doubt.OVERSATURATED,)
     assert not saturated.spoiled
+
+
+def test_a_step_up_that_stays_is_named_and_one_bad_stretch_at_the_end_is_not():
+    assert measured(a_run(lambda due_s: 0.01 if due_s < 6.0 else 0.05)).doubts == (Doubt.DRIFT,)
+    assert measured(a_run(lambda due_s: 0.01 if due_s < 9.5 else 0.05)).doubts == ()
+
+
+@pytest.mark.parametrize(("stretch_s", "uneasy"), [(0.02, False), (0.04, True), (0.07, True)])
+def test_long_stretches_far_below_the_limit_count_only_from_a_quarter_of_it_on(stretch_s: float, uneasy: bool):
+    calm = measured(a_run(lambda due_s: stretch_s - due_s % 0.3 * 0.01 if due_s % 2.0 < 0.3 else 0.01))
+    assert calm.tallies[0].bad == 0
+    assert (calm.tallies[0].design_effect > 2.0) is uneasy
+
+
+def test_late_hours_that_the_load_asked_for_are_no_likeness_of_neighbours():
+    """Every other request of the middle part is late: by design of a load with a peak, else one long queue."""
+
+    def late_in_the_peak(due_s: float) -> float:
+        return 0.2 if 5.0 <= due_s < 7.0 and round(due_s * 200) % 2 else 0.01
+
+    steady = measured(a_run(late_in_the_peak))
+    with_peak = measured(a_run(late_in_the_peak, profile=replace(PROFILE, arrivals=Steps(shares=(1.0,)))))
+    assert steady.tallies[0].bad > 100
+    assert with_peak.tallies[0].bad > 100
+    assert steady.tallies[0].design_effect > 5.0 * with_peak.tallies[0].design_effect
+
+
+def test_no_part_of_a_load_with_a_shape_is_like_the_whole():
+    plain = replace(PROFILE, slos=(P99,))
+    assert plain.decisive_slos == (P99,)
+    assert replace(plain, arrivals=Steps(shares=(1.0, 0.1))).decisive_slos == ()
 
 
 def test_goodput_counts_what_failed_or_broke_any_limit():

@@ -9,10 +9,10 @@ import pytest
 
 from tests.specs import a_spec, space_of
 from tests.worlds import a_problem
-from tuner.assemble import search_problem
 from tuner.domain.arrival_kinds import PRESETS, Arrivals, Diurnal, Gamma
 from tuner.domain.load import LoadProfile, Payload
 from tuner.search.own_arrivals import family_of, queues_of
+from tuner.search.problem import search_problem
 from tuner.search.structured.queue_simulation import STATISTICS
 from tuner.search.structured.queue_table_build import CAPS, FIXED_SHARES, LOADS
 from tuner.search.structured.queue_tables import tables

@@ -74,7 +74,7 @@ def test_what_is_left_out_has_the_stated_defaults(folder: Path):
     spec = load(folder)
     assert (spec.headroom, spec.max_replicas) == (0.0, 8)
     assert (spec.confirm.repeats, spec.confirm.window_s) == (3, 20.0)
-    assert (spec.search.optimizer, spec.search.seed) == ("tpe", 0)
+    assert (spec.search.optimizer, spec.search.seed) == ("structured", 0)
     assert (spec.budget.failed_trials, spec.runner.ready_timeout_s) == (3, 60.0)
     assert (spec.load.timeout_s, spec.load.payload.kind, spec.load.payload.count) == (None, "random", 16)
     assert spec.pricing.book.currency == "USD"

@@ -131,8 +131,12 @@ def cost_to_beat(history: Sequence[Trial]) -> float | None:
 
     A candidate that is merely plausible prunes nothing: its proof may refute it, and then the dearer ones are needed.
     """
-    comfortable = (c.cost_per_hour for c, missed in _plausible(history).items() if missed <= COMFORTABLE)
-    return min(comfortable, default=None)
+    return min((candidate.cost_per_hour for candidate in comfortable_candidates(history)), default=None)
+
+
+def comfortable_candidates(history: Sequence[Trial]) -> tuple[Candidate, ...]:
+    """What the search saw hold with room to spare, in the order in which it was seen."""
+    return tuple(candidate for candidate, missed in _plausible(history).items() if missed <= COMFORTABLE)
 
 
 def _plausible(history: Sequence[Trial]) -> dict[Candidate, float]:

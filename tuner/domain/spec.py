@@ -62,8 +62,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchSpec:
+    """`warm_start` names the studies of the same storage to learn from; `auto`: those of the same model."""
+
     optimizer: OptimizerName
     seed: int
+    warm_start: Literal["auto"] | tuple[str, ...] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def pooled(terrain: Terrain, observations: Sequence[Observation], noise: Floats 
     few = np.array([np.sqrt(FULL_TEST / max(seen.requests, 50)) for seen in served])
     base = np.full(len(served), 0.06) if noise is None else np.asarray(noise)
     rows = np.array([seen.row for seen in served], dtype=np.int64)
-    expected = np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0)
+    expected = np.hypot(np.hypot(TEST_NOISE, base) * np.clip(few, 0.7, 8.0), [seen.doubt for seen in served])
     return Tested(rows, values, expected * _surprise(rows, values, expected))
 
 

@@ -15,6 +15,7 @@ from tuner.search.structured.beliefs import (
     pooled,
     structureless,
 )
+from tuner.search.structured.earlier import NO_EARLIER, Earlier, at_the_same_load, with_prior
 from tuner.search.structured.memory import REPLICAS, can_be_scheduled, fits_in_memory, starts_like_others
 from tuner.search.structured.modes import Mode
 from tuner.search.structured.observation import Floats, Ints, Observation, Terrain
@@ -31,6 +32,8 @@ ACCEPT = 0.90
 PROVEN = 0.97
 WORTHWHILE = 0.012
 PATIENCE = 15.0
+# Where whoever asks proves the winner, the tests that this would have taken are left for other candidates.
+LONG_PATIENCE = 25.0
 MOST_TESTS = 4
 RETEST_WORTH = 0.5
 SHORTLIST = 400
@@ -90,11 +93,12 @@ class Opinion:
 class StructuredSearch:
     """One search over one terrain. Same observations in the same order, same answers."""
 
-    def __init__(self, terrain: Terrain) -> None:
+    def __init__(self, terrain: Terrain, earlier: Earlier = NO_EARLIER) -> None:
         self.terrain = terrain
         self.features = features(terrain)
         self.observations: list[Observation] = []
-        self._physics = physics_of(terrain)
+        self._earlier = earlier
+        self._physics = with_prior(physics_of(terrain), earlier.parameters)
         self._scores = np.zeros(len(MODELS))
         self._modes: tuple[Mode, ...] = ()
         self._opinion: Opinion | None = None
@@ -121,10 +125,12 @@ class StructuredSearch:
     def opinion(self) -> Opinion:
         """What is believed now."""
         if self._opinion is None:
-            physical = believe_physics(self._physics, self.observations, self.features, self._modes)
+            seen = [*self._earlier.observations, *self.observations]
+            physical = believe_physics(self._physics, seen, self.features, self._modes)
             if _fitted_at(len(self.observations)):
                 self._modes = physical.modes if len(physical.known.rows) else ()
-            plain = believe_plain(self.terrain, self.observations, self.features)
+            alike = [*at_the_same_load(self.terrain, self._earlier.observations), *self.observations]
+            plain = believe_plain(self.terrain, alike, self.features)
             log_weights = np.log(MODEL_PRIOR) + TEMPER * self._scores
             if plain is None:
                 log_weights[1] = -np.inf
@@ -139,15 +145,23 @@ class StructuredSearch:
         return np.asarray(self.meets_limit(rows) * self.starts(rows))
 
     def starts(self, rows: Ints) -> Floats:
-        chance = fits_in_memory(self.terrain, self.observations, rows)
-        chance = chance * can_be_scheduled(self.terrain, self.observations, rows)
-        chance = chance * starts_like_others(self.terrain, self.observations, rows)
+        seen = [*self._earlier.observations, *self.observations]
+        chance = fits_in_memory(self.terrain, seen, rows)
+        chance = chance * can_be_scheduled(self.terrain, seen, rows)
+        chance = chance * starts_like_others(self.terrain, seen, rows)
         return np.where(np.isin(rows, np.array(list(self._tests), dtype=np.int64)), 1.0, chance)
 
     def meets_limit(self, rows: Ints) -> Floats:
         opinion = self.opinion()
         chances = [guess.feasible() for guess in self._guesses(rows, opinion)]
         return np.asarray(sum(weight * chance for weight, chance in zip(opinion.weights, chances, strict=True)))
+
+    def foretold(self, seen: Observation) -> float:
+        """Log density of a served test that is still to be observed, mixed over the models."""
+        data = pooled(self.terrain, [seen], None)
+        opinion = self.opinion()
+        each = [g.log_density(float(data.values[0]), float(data.noise[0])) for g in self._guesses(data.rows, opinion)]
+        return float(np.log(np.exp(each) @ opinion.weights))
 
     def severity(self, rows: Ints) -> Floats:
         """5 %, 50 % and 95 % points of log(latency / limit) by the model that is believed most: 3 x rows."""
@@ -156,6 +170,11 @@ class StructuredSearch:
         source = np.random.default_rng([self.terrain.seed, 2])
         jitter = source.standard_normal((16, 1, 1)) * guess.spread
         return np.asarray(np.percentile((guess.means + jitter).reshape(-1, len(rows)), (5.0, 50.0, 95.0), axis=0))
+
+    @property
+    def earlier(self) -> Earlier:
+        """What it began with."""
+        return self._earlier
 
     def was_tested(self, row: int) -> bool:
         return row in self._tests
@@ -200,7 +219,8 @@ class StructuredSearch:
         if len(rows):
             worth = chance * self._saving(rows, chance, chosen) * self._fresh(rows) * self._unlike(rows, pending)
             pick = int(np.argmax(worth))
-            if chosen is None or worth[pick] >= self._least_worth() or self._chance_left(chosen) >= self._least_worth():
+            least = self._least_worth(PATIENCE if retests else LONG_PATIENCE)
+            if chosen is None or worth[pick] >= least or self._chance_left(chosen) >= least:
                 wild = self._wild(chosen, blocked)
                 if wild is not None:
                     return Step(wild, float(self.feasible(np.array([wild]))[0]), "the models are at a loss")
@@ -262,9 +282,9 @@ class StructuredSearch:
         """How little the physics has to say: 0 where it predicts what tests show, 1 where it never does."""
         return 1.0 - float(self.opinion().weights[0])
 
-    def _least_worth(self) -> float:
+    def _least_worth(self, patience: float) -> float:
         """What a test must promise: more and more, and more slowly where the models are to be doubted."""
-        patience = PATIENCE / max(1.0 - self._doubt(), LEAST_TRUST)
+        patience /= max(1.0 - self._doubt(), LEAST_TRUST)
         return float(WORTHWHILE * (len(self.observations) / patience) ** 3)
 
     def _chance_left(self, chosen: Choice) -> float:

@@ -38,6 +38,7 @@ class Importance:
 class WhatIf:
     """Latency relative to the limit, median and 90 % interval, if one knob had another value."""
 
+    row: int
     knob: str
     label: str
     cost: float
@@ -81,6 +82,7 @@ def what_if(search: StructuredSearch, row: int) -> tuple[WhatIf, ...]:
         low, middle, high = np.exp(search.severity(rows))
         found += [
             WhatIf(
+                row=int(other),
                 knob=knob.name,
                 label=knob.labels[int(knob.positions[other])],
                 cost=float(search.terrain.cost[other]),

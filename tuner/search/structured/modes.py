@@ -135,9 +135,14 @@ def _plausible(modes: Sequence[Mode], physics: Physics) -> tuple[Mode, ...]:
 
 
 def _offered_score(physics: Physics, observations: Sequence[Observation], family: str) -> float:
-    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary."""
+    """Log likelihood of the measured offered rates, given how much 20,000 arrivals of a family vary.
+
+    0 where the arrivals are known. Tests of another study were of another load.
+    """
+    if physics.terrain.family is not None:
+        return 0.0
     score = POISSON_IS_LIKELIER if family == "poisson" else 0.0
-    served = [seen for seen in observations if seen.outcome == "served" and seen.requests]
+    served = [seen for seen in observations if seen.outcome == "served" and seen.requests and not seen.doubt]
     for seen in served:
         off = np.log(seen.offered_rps / physics.terrain.offered_rps[seen.row])
         spread = np.hypot(offered_spread(family) * np.sqrt(FULL_TEST / seen.requests), 0.002)

@@ -21,6 +21,8 @@ class Observation:
 
     `latency_ms` is the percentile that the objective bounds; `median_ms` the 50th. `busy_cores` are CPU seconds per
     second, `service_ms` the server's time per batch of `mean_batch` requests, of which `kernel_ms` on the accelerator.
+    `doubt` is by how much more than usual all this may be off (standard deviation of a logarithm): 0 but for tests that
+    another study made.
     """
 
     row: int
@@ -36,6 +38,7 @@ class Observation:
     kernel_ms: float | None = None
     mean_batch: float | None = None
     memory_peak_gib: float | None = None
+    doubt: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

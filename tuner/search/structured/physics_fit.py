@@ -35,6 +35,7 @@ class Evidence:
     sizes: Floats
     values: Floats
     saturated: Floats
+    doubt: Floats
     collapsed: Bools
     ceiling: Floats
 
@@ -84,6 +85,7 @@ def evidence(physics: Physics, observations: Sequence[Observation]) -> Evidence:
         sizes=np.where(np.isfinite(sizes), sizes, batch),
         values=np.log(np.maximum(channels, 1e-9)),
         saturated=saturated.astype(float),
+        doubt=np.array([seen.doubt for seen in served]),
         collapsed=collapsed,
         ceiling=np.log(offered),
     )
@@ -146,7 +148,7 @@ def fit(physics: Physics, known: Evidence, *, family: str, start: Floats | None,
 def _scale(known: Evidence, spread: Floats, noise: Floats) -> Floats:
     scale = np.repeat(spread[:, None], known.values.shape[1], axis=1)
     scale[3:5] = np.hypot(scale[3:5], noise * np.array([[0.5], [1.0]]))
-    return scale
+    return np.asarray(np.hypot(scale, known.doubt))
 
 
 def _off(known: Evidence, found: Floats) -> Floats:
