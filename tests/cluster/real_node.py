@@ -140,7 +140,8 @@ def name_resolved(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        HOSTS.write_text("".join(line for line in HOSTS.open() if line != f"127.0.0.1 {name}\n"))
+        kept = [line for line in HOSTS.read_text().splitlines() if line != f"127.0.0.1 {name}"]
+        HOSTS.write_text("\n".join(kept) + "\n")
 
 
 def unmount_below(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from runners.kubernetes_runner import KubernetesRunner
 from tests.cluster.binaries import missing_node
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.real_node import real_node
-from tests.cluster.runners import cluster_runner, infer, occupied, options
+from tests.cluster.runners import DEADLINES, cluster_runner, infer, occupied, options
 from tests.contract.runner_contract import RunnerContract
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import InfeasibleConfiguration, UsageError
@@ -32,7 +33,7 @@ def real(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def on_real_node(namespace: str, name: str, **changes: object):
     here = (("on_demand", (("kubernetes.io/hostname", name),)),)
-    return options(namespace, capacity_labels=here, **changes)
+    return options(namespace, capacity_labels=here, deadlines=replace(DEADLINES, teardown_s=120.0), **changes)
 
 
 @pytest.mark.cluster
