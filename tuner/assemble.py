@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn, Protocol
 
 from reports.study_report import Provenance, StudyReport
@@ -293,8 +294,22 @@ class Check(Protocol):
     def detail(self) -> str: ...
 
 
-def check_machine() -> Sequence[Check]:
-    """What this machine can do for the local runner."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a runner works. What is beside `runner` is for clusters; no kubeconfig: the cluster we run in."""
+
+    runner: str
+    namespace: str = ""
+    kubeconfig: Path | None = None
+    context: str = ""
+
+
+def check(place: Place) -> Sequence[Check]:
+    """What the runner can do there. Raises UsageError, TransientFailure where a cluster cannot be asked."""
+    return CHECKS[place.runner](place)
+
+
+def _check_machine(_place: Place) -> Sequence[Check]:
     from runners.deployment_registry import default_state_dir
     from runners.machine_checks import check_machine as look
     from runners.server_environment import default_cache_dir
@@ -302,7 +317,36 @@ def check_machine() -> Sequence[Check]:
     return look(default_cache_dir(), default_state_dir())
 
 
-def _clean_local(*, dry_run: bool) -> Sequence[str]:
+def _check_cluster(place: Place) -> Sequence[Check]:
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_checks import check_access
+
+    namespace = _namespace(place)
+    return check_access(open_api(place.kubeconfig, context=place.context), namespace)
+
+
+CHECKS: dict[str, Callable[[Place], Sequence[Check]]] = {"local": _check_machine, "kubernetes": _check_cluster}
+
+
+def _namespace(place: Place) -> str:
+    """Never a default one: a look at the wrong place finds nothing, and says so."""
+    if not place.namespace:
+        raise UsageError(
+            "nothing says where in the cluster", hint="--namespace NAME, the study's runner.kubernetes one"
+        )
+    return place.namespace
+
+
+def access_manifest(place: Place) -> str:
+    """Account, Role and binding that give the runner what it needs, for `kubectl apply -f -`."""
+    from tuner.domain.cluster import ClusterOptions, LoadPods
+    from tuner.manifest_text import kubectl_text
+    from tuner.manifests.cluster.access import access_objects
+
+    return kubectl_text(access_objects(ClusterOptions(namespace=place.namespace, load=LoadPods(image=""))))
+
+
+def _clean_local(_place: Place, *, dry_run: bool) -> Sequence[str]:
     from runners.deployment_registry import default_state_dir
     from runners.leftovers import leftovers, reclaim
 
@@ -310,9 +354,19 @@ def _clean_local(*, dry_run: bool) -> Sequence[str]:
     return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
 
 
-CLEANERS: dict[str, Callable[..., Sequence[str]]] = {"local": _clean_local}
+def _clean_cluster(place: Place, *, dry_run: bool) -> Sequence[str]:
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_leftovers import cluster_leftovers, remove_cluster_leftovers
+
+    namespace = _namespace(place)
+    api = open_api(place.kubeconfig, context=place.context)
+    found = cluster_leftovers(api, namespace) if dry_run else remove_cluster_leftovers(api, namespace, SystemClock())
+    return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
 
 
-def remove_leftovers(runner: str, *, dry_run: bool) -> Sequence[str]:
+CLEANERS: dict[str, Callable[..., Sequence[str]]] = {"local": _clean_local, "kubernetes": _clean_cluster}
+
+
+def remove_leftovers(place: Place, *, dry_run: bool) -> Sequence[str]:
     """End and remove what crashes left, or only list it. Raises CleanupFailed."""
-    return CLEANERS[runner](dry_run=dry_run) or ["nothing was left behind"]
+    return CLEANERS[place.runner](place, dry_run=dry_run) or ["nothing was left behind"]

@@ -48,9 +48,10 @@ class ProtocolChoice(StrEnum):
 
 
 class RunnerChoice(StrEnum):
-    """Runners that can leave something behind."""
+    """Runners that need something of where they run, and can leave something behind."""
 
     LOCAL = "local"
+    KUBERNETES = "kubernetes"
 
 
 class TermChoice(StrEnum):
@@ -118,6 +119,13 @@ ExpectOption = Annotated[
 BindOption = Annotated[
     str | None, typer.Option("--bind", help="HOST:PORT where they are awaited; default 127.0.0.1:5557.")
 ]
+RunnerOption = Annotated[RunnerChoice, typer.Option("--runner", help="Which runner's.")]
+NamespaceOption = Annotated[str, typer.Option("--namespace", help="kubernetes: where the studies run.")]
+KubeconfigOption = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", envvar="KUBECONFIG", help="kubernetes: without it, the cluster we run in."),
+]
+ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
 MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
 
 
@@ -326,26 +334,39 @@ def schema() -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Check what this machine can do for the local runner. Exit 7 if something needed is missing."""
-    from tuner.assemble import check_machine
+def doctor(
+    runner: RunnerOption = RunnerChoice.LOCAL,
+    namespace: NamespaceOption = "",
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
+) -> None:
+    """Check what a runner can do here: this machine, or a cluster. Exit 7 if something needed is missing."""
+    from tuner.assemble import Place, access_manifest, check
 
-    findings = check_machine()
+    place = Place(runner=runner.value, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    findings = check(place)
     for finding in findings:
         mark = "ok" if finding.ok else "missing" if finding.needed else "note"
         _say(f"{mark:8s}{finding.what}: {finding.detail}")
-    raise typer.Exit(0 if all(finding.ok or not finding.needed for finding in findings) else 7)
+    complete = all(finding.ok or not finding.needed for finding in findings)
+    if not complete and runner is RunnerChoice.KUBERNETES:
+        _say(access_manifest(place))
+    raise typer.Exit(0 if complete else 7)
 
 
 @app.command()
 def clean(
-    runner: Annotated[RunnerChoice, typer.Option("--runner", help="Whose leftovers.")] = RunnerChoice.LOCAL,
+    runner: RunnerOption = RunnerChoice.LOCAL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List, remove nothing.")] = False,
+    namespace: NamespaceOption = "",
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
-    """Remove what a crash left behind: servers, cgroups, temporary folders."""
-    from tuner.assemble import remove_leftovers
+    """Remove what a crash left behind: servers, cgroups, temporary folders; in a cluster, trials past their expiry."""
+    from tuner.assemble import Place, remove_leftovers
 
-    for line in remove_leftovers(runner.value, dry_run=dry_run):
+    place = Place(runner=runner.value, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    for line in remove_leftovers(place, dry_run=dry_run):
         _say(line)
 
 

@@ -33,7 +33,8 @@ DOORS = {
     "pynvml": {"runners.nvml"},
     "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
-    "kubernetes": set(),
+    "kubernetes": {"runners.kubernetes_api"},
+    "tenacity": {"runners.kubernetes_api"},
 }
 HEAVY = ("pandas", "matplotlib", "optuna", "skopt", "locust", "kubernetes", "tensorrt", "scipy", "numpy", "sklearn")
 

@@ -1,0 +1,297 @@
+"""The only importer of `kubernetes` and tenacity: one cluster's API as plain data, under one pinned identity.
+
+Requests that failed for a passing reason (429, 5xx, no answer, a conflict) are sent again, with growing pauses and a
+limit. The client's typed models are not used: they would refuse fields that a newer API has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tenacity
+import urllib3
+from kubernetes import client
+from kubernetes import config as untyped_config
+from kubernetes.client.exceptions import ApiException
+
+from runners.kubernetes_paths import path_of
+from tuner.domain.errors import UsageError
+from tuner.manifests.cluster.refusals import classify_refusal
+from tuner.manifests.cluster.states import Again
+from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, text_at
+
+CONNECT_S = 5.0
+ANSWER_S = 15.0
+PATIENCE_S = 60.0
+MOST_ATTEMPTS = 10
+MOST_LOG_BYTES = 16_000_000
+Query = Mapping[str, str]
+config: Any = untyped_config
+
+
+class ApiRefused(Exception):
+    """An answer that is no success; `status` is None where none came. `body` is the API's Status object."""
+
+    def __init__(self, status: int | None, body: PlainObject, *, retry_after_s: float | None = None) -> None:
+        super().__init__(text_at(body, "message") or f"status {status}")
+        self.status, self.body, self.retry_after_s = status, body, retry_after_s
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the request may have been carried out all the same."""
+        return self.status is None or self.status >= 500
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Objects, and the version of the cluster from which a watch goes on."""
+
+    items: tuple[PlainObject, ...]
+    version: str
+
+
+class KubernetesApi:
+    """One cluster, one identity, for as long as this lives: nothing that happens to the file changes where it writes.
+
+    `patience_s` is for how long a request is repeated. Every method raises ApiRefused.
+    """
+
+    def __init__(self, configuration: Any, *, context: str, patience_s: float = PATIENCE_S) -> None:
+        # Repeating is done here, where the cluster's own wish of when is heard.
+        configuration.retries = False
+        self._client: Any = client.ApiClient(configuration=configuration)
+        self._patience_s = patience_s
+        self.context = context
+        self.host = str(configuration.host)
+        self.authority = _digest_of(configuration)
+
+    @property
+    def identity(self) -> str:
+        """Which cluster this is: its address and authority. The context is a name that anyone may give."""
+        return f"{self.host} {self.authority}".strip()
+
+    def get(self, path: str) -> PlainObject:
+        """One object."""
+        return _object(self._repeated("GET", path))
+
+    def find(self, path: str) -> PlainObject | None:
+        """One object; None where there is none."""
+        try:
+            return self.get(path)
+        except ApiRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    def list(self, path: str, *, selector: str = "", fields: str = "") -> Listed:
+        """All objects of a kind that match, as the cluster has them now."""
+        answer = _object(self._repeated("GET", path, _query(labelSelector=selector, fieldSelector=fields)))
+        kind = text_at(answer, "kind").removesuffix("List")
+        api = text_at(answer, "apiVersion")
+        items = tuple({"apiVersion": api, "kind": kind, **item} for item in objects_at(answer, "items"))
+        return Listed(items=items, version=text_at(answer, "metadata", "resourceVersion"))
+
+    def create(self, manifest: PlainObject) -> PlainObject:
+        """The object as the cluster made it. A lost answer may have made it: the repetition then finds it there."""
+        return _object(self._repeated("POST", path_of(manifest, named=False), body=manifest))
+
+    def patch(self, path: str, change: PlainObject) -> PlainObject:
+        """The object after a JSON merge patch (RFC 7396)."""
+        return _object(self._repeated("PATCH", path, body=change, content="application/merge-patch+json"))
+
+    def delete(self, path: str, *, uid: str = "", foreground: bool = False) -> None:
+        """Let the cluster remove it, with what it owns; missing, or another of that name, is no error."""
+        options: dict[str, Plain] = {"propagationPolicy": "Foreground" if foreground else "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            self._repeated("DELETE", path, body=options)
+        except ApiRefused as refused:
+            if refused.status not in {404, 409}:
+                raise
+
+    def log(self, namespace: str, pod: str, *, container: str = "", lines: int = 0, previous: bool = False) -> str:
+        """What a container has printed, whole or its last lines. Asked once: a node that is gone has no log."""
+        query = _query(
+            container=container, tailLines=str(lines or ""), previous="true" if previous else "", limitBytes=_LIMIT
+        )
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
+        return _whole(self._once("GET", path, query)).decode(errors="replace")
+
+    def watch(self, path: str, *, selector: str, version: str, for_s: int) -> Iterator[PlainObject]:
+        """Events since a version, for so many whole seconds at most. 410 comes as ApiRefused, wherever it came from.
+
+        A stream that breaks off just ends: who watches looks again.
+        """
+        query = _query(labelSelector=selector, resourceVersion=version, timeoutSeconds=str(for_s), watch="true")
+        answer = self._once("GET", path, query, stream_s=for_s + ANSWER_S)
+        try:
+            for line in _lines(answer):
+                event = _object(line)
+                if text_at(event, "type") == "ERROR":
+                    status = object_at(event, "object")
+                    code = status.get("code")
+                    raise ApiRefused(code if isinstance(code, int) else 410, status)
+                yield event
+        except (urllib3.exceptions.HTTPError, OSError):
+            return
+        finally:
+            answer.close()
+
+    def may(self, *, namespace: str, group: str, resource: str, verb: str) -> bool:
+        """Whether this identity may do so, by SelfSubjectAccessReview."""
+        name, _, part = resource.partition("/")
+        attributes: PlainObject = {
+            "namespace": namespace,
+            "group": group,
+            "resource": name,
+            "subresource": part,
+            "verb": verb,
+        }
+        review: PlainObject = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "metadata": {},
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return object_at(_object(self._repeated("POST", path, body=review)), "status").get("allowed") is True
+
+    def _repeated(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        body: PlainObject | None = None,
+        content: str = "application/json",
+    ) -> bytes:
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_passing),
+            wait=_pause_s,
+            stop=tenacity.stop_after_delay(self._patience_s) | tenacity.stop_after_attempt(MOST_ATTEMPTS),
+            reraise=True,
+        )
+        return again(lambda: _whole(self._once(method, path, query or {}, body=body, content=content)))
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        *,
+        body: PlainObject | None = None,
+        content: str = "application/json",
+        stream_s: float = ANSWER_S,
+    ) -> urllib3.HTTPResponse:
+        headers = {"Accept": "application/json", "Content-Type": content}
+        request = self._client.param_serialize(
+            method,
+            path,
+            query_params=list(query.items()),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response: urllib3.HTTPResponse = self._client.call_api(
+                *request, _request_timeout=(CONNECT_S, stream_s)
+            ).response
+        except (urllib3.exceptions.HTTPError, ApiException, OSError) as error:
+            raise ApiRefused(None, {"message": f"{self.host} gave no answer: {error}"}) from error
+        if 200 <= response.status <= 299:
+            return response
+        with response:
+            stated = response.headers.get("Retry-After", "")
+            raise ApiRefused(
+                response.status,
+                _status(_whole(response), response.status),
+                retry_after_s=float(stated) if stated.isdigit() else None,
+            )
+
+
+_LIMIT = str(MOST_LOG_BYTES)
+_GROWING = tenacity.wait_exponential_jitter(multiplier=0.2, max=10.0, jitter=0.3)
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, ApiRefused) and isinstance(classify_refusal(error.status, error.body), Again)
+
+
+def _pause_s(state: tenacity.RetryCallState) -> float:
+    """As long as the cluster wishes, or longer and longer."""
+    error = state.outcome.exception() if state.outcome else None
+    wished_s = error.retry_after_s if isinstance(error, ApiRefused) else None
+    return max(wished_s or 0.0, _GROWING(state))
+
+
+def _whole(response: urllib3.HTTPResponse) -> bytes:
+    try:
+        return bytes(response.data)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise ApiRefused(None, {"message": f"the answer broke off: {error}"}) from error
+
+
+def _lines(response: urllib3.HTTPResponse) -> Iterator[bytes]:
+    rest = b""
+    for part in response.stream():
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+
+
+def _object(text: bytes) -> PlainObject:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ApiRefused(None, {"message": f"the answer is no JSON: {error}"}) from error
+    if not isinstance(found, dict):
+        raise ApiRefused(None, {"message": "the answer is no object"})
+    return found
+
+
+def _status(text: bytes, status: int) -> PlainObject:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": text.decode(errors="replace")[:500], "code": status}
+
+
+def _query(**parts: str) -> dict[str, str]:
+    return {name: value for name, value in parts.items() if value}
+
+
+def open_api(kubeconfig: Path | None, *, context: str = "", patience_s: float = PATIENCE_S) -> KubernetesApi:
+    """The cluster of a kubeconfig's context (empty: the file's current one), or the one we run in for None.
+
+    Raises UsageError where that leads nowhere.
+    """
+    configuration: Any = client.Configuration()
+    try:
+        if kubeconfig is None:
+            config.load_incluster_config(client_configuration=configuration)
+            return KubernetesApi(configuration, context="in-cluster", patience_s=patience_s)
+        _, current = config.list_kube_config_contexts(str(kubeconfig))
+        chosen = context or str(current["name"])
+        config.load_kube_config(
+            str(kubeconfig), context=chosen, client_configuration=configuration, persist_config=False
+        )
+    except (config.ConfigException, OSError, KeyError, TypeError) as error:
+        hint = "--kubeconfig FILE or KUBECONFIG, and --context"
+        raise UsageError(f"no cluster to talk to: {error}", hint=hint) from error
+    return KubernetesApi(configuration, context=chosen, patience_s=patience_s)
+
+
+def _digest_of(configuration: Any) -> str:
+    data = getattr(configuration, "ca_cert_data", None)
+    if not data and configuration.ssl_ca_cert:
+        data = Path(configuration.ssl_ca_cert).read_bytes()
+    if not data:
+        return ""
+    content = data if isinstance(data, bytes) else str(data).encode()
+    return f"sha256:{hashlib.sha256(content).hexdigest()[:16]}"

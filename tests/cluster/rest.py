@@ -1,0 +1,71 @@
+"""The API over plain HTTPS, independent of the code under test."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class Refused(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body[:500]}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """One server and one identity."""
+
+    host: str
+    authority: Path
+    token: str
+
+    def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
+        """The JSON answer, or its text where it is none. Raises Refused, OSError."""
+        request = urllib.request.Request(  # noqa: S310 - our own https server
+            f"{self.host}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": content},
+        )
+        context = ssl.create_default_context(cafile=str(self.authority))
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        try:
+            with direct.open(request, timeout=10) as answer:
+                said = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Refused(error.code, error.read().decode(errors="replace")) from error
+        try:
+            return json.loads(said)
+        except ValueError:
+            return said
+
+    def get(self, path: str) -> Any:
+        return self.call("GET", path)
+
+    def items(self, path: str) -> list[Any]:
+        return self.get(path)["items"]
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.call("POST", path, body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self.call("PATCH", path, body, "application/merge-patch+json")
+
+    def delete(self, path: str, **options: Any) -> None:
+        """Gone or on its way; missing is no error."""
+        try:
+            self.call("DELETE", path, options)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
