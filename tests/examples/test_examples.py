@@ -46,7 +46,7 @@ def test_the_simulated_example_ends_with_a_proven_spec(
 
 def test_the_readme_names_every_command_and_no_other():
     table = README[README.index("## Commands") : README.index("STUDY is a study file")]
-    named = set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
+    named = set(re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE))
     assert named == set(typer.main.get_command(cli.app).commands)
 
 
