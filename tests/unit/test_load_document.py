@@ -57,8 +57,8 @@ def test_a_server_that_answers_everything_too_late_carries_less_than_it_achieves
 def test_rates_of_tens_of_thousands_are_written_out_for_people():
     seen = replace(measured(a_run()), offered_rps=12_345.6, achieved_rps=123_456.7)
     text = load_text(result_of(seen))
-    assert "12346 requests/s offered" in text
-    assert "123457 answered well" in text
+    assert "12,346 requests/s offered" in text
+    assert "123,457 answered well" in text
 
 
 def test_a_capacity_comes_with_its_interval_and_every_load_it_rests_on():
