@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection
 from time import monotonic
@@ -219,12 +220,12 @@ def closed_loop_ms(settings: ExactSettings, *, users: int, seconds: float) -> li
     """Latencies as a closed loop sees them: each user waits for its answer before it asks again. Ascending."""
 
     def user(port: int) -> Iterator[float]:
-        connection = HTTPConnection("127.0.0.1", port)
-        end_s = monotonic() + seconds
-        while (start_s := monotonic()) < end_s:
-            connection.request("POST", "/v2/models/identity/infer", body=b"0" * 64)
-            connection.getresponse().read()
-            yield (monotonic() - start_s) * 1000.0
+        with closing(HTTPConnection("127.0.0.1", port)) as connection:
+            end_s = monotonic() + seconds
+            while (start_s := monotonic()) < end_s:
+                connection.request("POST", "/v2/models/identity/infer", body=b"0" * 64)
+                connection.getresponse().read()
+                yield (monotonic() - start_s) * 1000.0
 
     with serving_exactly(settings) as server, ThreadPoolExecutor(users) as pool:
         found = pool.map(lambda port: list(user(port)), [server.port] * users)
