@@ -20,6 +20,7 @@ DOORS = {
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.history"},
     "skopt": {"tuner.search.skopt_surrogate"},
+    "threadpoolctl": {"tuner.search.one_thread"},
     "ruamel": {"tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tuner.domain.agenda import tried
 from tuner.domain.explanation import Change, Explanation, Ground, KnobWeight, Neighbour, measured_ground
 from tuner.domain.recommendation import Candidate
-from tuner.domain.slo import PERCENT
+from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.trial import Trial
+from tuner.search.one_thread import one_thread
 from tuner.search.problem import SearchProblem
 from tuner.search.structured import explain
 from tuner.search.structured.engine import StructuredSearch
@@ -30,7 +31,13 @@ def explanation_of(
     latency = [slo for slo in problem.slos if slo.indicator in PERCENT]
     if not latency or answer.configuration not in problem.space or answer.replicas > problem.max_replicas:
         return None
-    judged = max(latency, key=lambda slo: PERCENT[slo.indicator])
+    with one_thread():
+        return _explained(problem, history, answer, max(latency, key=lambda slo: PERCENT[slo.indicator]), repeats)
+
+
+def _explained(
+    problem: SearchProblem, history: Sequence[Trial], answer: Candidate, judged: Slo, repeats: int
+) -> Explanation:
     search = StructuredOptimizer(problem, to_explain).replay(history)
     row = index_of(problem.space, answer.configuration) * problem.max_replicas + answer.replicas - 1
     neighbours = [_neighbour(problem, history, one, repeats=repeats) for one in explain.cheaper_neighbours(search, row)]

@@ -11,10 +11,10 @@ from typing import Literal
 from skopt.acquisition import gaussian_ei
 from skopt.space import Categorical, Integer, Space
 from skopt.utils import cook_estimator, normalize_dimensions
-from threadpoolctl import threadpool_limits
 
 from tuner.domain.space import Configuration, Knob, SearchSpace
 from tuner.domain.trial import Exhausted, Proposal, Trial, trial_seed
+from tuner.search.one_thread import one_thread
 from tuner.search.problem import SearchProblem
 from tuner.search.scoring import penalised, scores
 from tuner.search.untried import all_tried, draw_untried, taken_indices, untried_index
@@ -81,8 +81,7 @@ def _most_promising(
         return box.transform([[knob.values.index(c[knob.name]) for knob in knobs] for c in configurations])
 
     model = cook_estimator(surrogate, space=box.dimensions, random_state=seed, **SETTINGS[surrogate])
-    # One thread: the same answer on every machine, and several times faster for matrices this small.
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         # scikit-learn warns where a length scale ends at its bound: a knob that does not matter, no fault.
         warnings.simplefilter("ignore")
         model.fit(located(list(told)), list(told.values()))

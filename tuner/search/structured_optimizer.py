@@ -16,6 +16,7 @@ from tuner.domain.space import Configuration, Knob, SearchSpace, shown
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Exhausted, Failed, Infeasible, Measured, Proposal, Trial
 from tuner.gpu_catalogue import gpu_type
+from tuner.search.one_thread import one_thread
 from tuner.search.own_arrivals import family_of, queues_of
 from tuner.search.problem import SearchProblem, search_problem
 from tuner.search.structured.earlier import Earlier, Estimate, estimate
@@ -262,6 +263,13 @@ class StructuredOptimizer:
         taken = taken_indices(problem.space, history, pending)
         if len(taken) >= len(problem.space):
             return Exhausted(reason=all_tried(problem.space))
+        with one_thread():
+            return self._next(history, taken, pending)
+
+    def _next(
+        self, history: Sequence[Trial], taken: Sequence[int], pending: Sequence[Configuration]
+    ) -> Proposal | Exhausted:
+        problem = self.problem
         search = self.replay(history)
         most = problem.max_replicas
         blocked = (np.array(taken, dtype=np.int64)[:, None] * most + np.arange(most)).ravel()

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from tuner.gpu_catalogue import gpu_type
+from tuner.search.one_thread import one_thread
 from tuner.search.protocol import Costs, Info, Json, Question, Result
 from tuner.search.structured.engine import Stop, StructuredSearch
 from tuner.search.structured.observation import AcceleratorSpec, Floats, KnobColumn, Observation, Outcome, Terrain
@@ -136,6 +137,10 @@ class StructuredSession:
         self.search.observe(observation_of(self.search.terrain, row, result))
 
     def answer(self, question: Question) -> Json:
+        with one_thread():
+            return self._answer(question)
+
+    def _answer(self, question: Question) -> Json:
         match question:
             case "suggest":
                 step = self.search.suggest()
