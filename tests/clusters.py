@@ -190,3 +190,25 @@ def a_deployment(*conditions: Any) -> Any:
         "metadata": {"name": "st-resnet-12-1-server"},
         "status": {"observedGeneration": 1, "unavailableReplicas": 1, "conditions": list(conditions)},
     }
+
+
+def waiting(reason: str, message: str = "", name: str = "server") -> Any:
+    return container_status(name, state={"waiting": {"reason": reason, "message": message}})
+
+
+def ended(reason: str, code: int, *, restarts: int = 0) -> Any:
+    terminated = {"terminated": {"reason": reason, "exitCode": code, "finishedAt": ago(1)}}
+    if restarts:
+        back_off = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}}
+        return container_status(restarts=restarts, state=back_off, last=terminated)
+    return container_status(state=terminated)
+
+
+def running(since_s: float, *, ready: bool = False, restarts: int = 0) -> Any:
+    return container_status(ready=ready, restarts=restarts, state={"running": {"startedAt": ago(since_s)}})
+
+
+def ready_pod(**changes: Any) -> Any:
+    conditions = [condition("PodScheduled"), condition("Ready")]
+    containers = [running(15, ready=True, restarts=changes.pop("restarts", 0))]
+    return a_pod(phase="Running", conditions=changes.pop("conditions", conditions), containers=containers, **changes)

@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder: the one that a kubeconfig names, or a control plane of our own."""
+"""One cluster for all tests of this folder: a control plane of our own."""
 
 from __future__ import annotations
 

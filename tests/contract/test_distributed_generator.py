@@ -35,21 +35,6 @@ def deployment() -> Iterator[Deployment]:
         yield deployment_at(port)
 
 
-@pytest.fixture
-def absent() -> Deployment:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return deployment_at(probe.getsockname()[1])
-
-
-@pytest.fixture
-def silent() -> Iterator[Deployment]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        yield deployment_at(listener.getsockname()[1])
-
-
 class TestDistributedGenerator(LoadGeneratorContract, LostServerContract):
     def test_progress_is_told_up_to_the_last_request(self, run):
         assert heard[-1].due == heard[-1].sent == len(run.samples)

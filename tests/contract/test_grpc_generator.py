@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from load_profiles.locust_generator import LocustLoadGenerator
 from tests.contract.load_generator_contract import LoadGeneratorContract, LostServerContract, a_profile
 from tests.local_triton import IMAGE_SHAPE, local_runner
 from tests.servers.behaviour import GRPC_SERVER, Behaviour, deployment_at, serving
-from tuner.domain.deployment import Deployment
+from tuner.domain.deployment import Deployment, KserveProtocol
 from tuner.domain.errors import UsageError
 from tuner.domain.load import Payload
 from tuner.domain.space import Configuration
@@ -26,26 +25,15 @@ def generator() -> Iterator[LocustLoadGenerator]:
         yield generator
 
 
+@pytest.fixture
+def protocol() -> KserveProtocol:
+    return "kserve_grpc"
+
+
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     with serving(Behaviour(), GRPC_SERVER) as port:
         yield deployment_at(port, protocol="kserve_grpc")
-
-
-@pytest.fixture
-def absent() -> Deployment:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return deployment_at(port, protocol="kserve_grpc")
-
-
-@pytest.fixture
-def silent() -> Iterator[Deployment]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        yield deployment_at(listener.getsockname()[1], protocol="kserve_grpc")
 
 
 class TestGrpcGenerator(LoadGeneratorContract, LostServerContract):

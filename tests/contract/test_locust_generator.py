@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -35,22 +34,6 @@ def generator() -> Iterator[LocustLoadGenerator]:
 def deployment() -> Iterator[Deployment]:
     with serving(Behaviour()) as port:
         yield deployment_at(port)
-
-
-@pytest.fixture
-def absent() -> Deployment:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return deployment_at(port)
-
-
-@pytest.fixture
-def silent() -> Iterator[Deployment]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        yield deployment_at(listener.getsockname()[1])
 
 
 class TestLocustGenerator(LoadGeneratorContract, LostServerContract):

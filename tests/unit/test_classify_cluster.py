@@ -14,15 +14,16 @@ from tests.clusters import (
     ago,
     condition,
     container_status,
+    ended,
     expectation,
+    ready_pod,
+    running,
+    waiting,
 )
 from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, UsageError
-from tuner.manifests.cluster.classify import classify, spoiled
-from tuner.manifests.cluster.load_state import classify_load
+from tuner.manifests.cluster.classify import classify
 from tuner.manifests.cluster.states import (
     Infeasible,
-    LoadEnded,
-    LoadRuns,
     Phase,
     Ready,
     StudyError,
@@ -38,28 +39,6 @@ QUOTA = (
     "requested: requests.nvidia.com/gpu={asked}, used: requests.nvidia.com/gpu={used}, "
     "limited: requests.nvidia.com/gpu=2"
 )
-
-
-def waiting(reason: str, message: str = "", name: str = "server") -> Any:
-    return container_status(name, state={"waiting": {"reason": reason, "message": message}})
-
-
-def ended(reason: str, code: int, *, restarts: int = 0) -> Any:
-    terminated = {"terminated": {"reason": reason, "exitCode": code, "finishedAt": ago(1)}}
-    if restarts:
-        back_off = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container"}}
-        return container_status(restarts=restarts, state=back_off, last=terminated)
-    return container_status(state=terminated)
-
-
-def running(since_s: float, *, ready: bool = False, restarts: int = 0) -> Any:
-    return container_status(ready=ready, restarts=restarts, state={"running": {"startedAt": ago(since_s)}})
-
-
-def ready_pod(**changes: Any) -> Any:
-    conditions = [condition("PodScheduled"), condition("Ready")]
-    containers = [running(15, ready=True, restarts=changes.pop("restarts", 0))]
-    return a_pod(phase="Running", conditions=changes.pop("conditions", conditions), containers=containers, **changes)
 
 
 def unscheduled(message: str = UNSCHEDULABLE, **changes: Any) -> Any:
@@ -397,12 +376,6 @@ def test_an_autoscaler_that_adds_no_node_in_time_ends_the_wait():
     assert state == Infeasible("too_large", UNSCHEDULABLE)
 
 
-def test_a_transient_failure_names_the_node_to_avoid():
-    state = classify([ready_pod(), a_node(ready="Unknown")], [], NOW, expectation())
-    assert isinstance(state, Transient)
-    assert state.node == "node0"
-
-
 def test_the_log_goes_with_the_reason():
     log = "\n".join(f"line {number}" for number in range(100))
     state = classify([a_pod(containers=[ended("Error", 2)])], [], NOW, expectation(log_tail=log))
@@ -422,92 +395,3 @@ def test_events_add_words_and_decide_nothing():
 def test_pods_of_the_load_are_not_the_server():
     lost = a_pod(phase="Failed", metadata={"labels": {"servetune/role": "load-worker"}})
     assert isinstance(classify([ready_pod(), lost], [], NOW, expectation()), Ready)
-
-
-def test_another_container_may_restart_beside_the_server():
-    pod = ready_pod()
-    pod["status"]["containerStatuses"].append(
-        container_status("proxy", restarts=1, last={"terminated": {"reason": "Error", "exitCode": 1}})
-    )
-    assert isinstance(classify([pod], [], NOW, expectation()), Ready)
-
-
-def test_what_is_on_record_of_a_ready_server():
-    state = classify([ready_pod()], [], NOW, expectation())
-    assert isinstance(state, Ready)
-    assert (state.node, state.address, state.restarts) == ("node0", "10.244.0.7", 0)
-    assert state.image_id.startswith("registry.example/triton@sha256:")
-
-
-def test_a_measurement_on_the_same_server_stands():
-    state = classify([ready_pod()], [], NOW, expectation())
-    assert isinstance(state, Ready)
-    assert spoiled(state, [ready_pod(), a_deployment()]) == ""
-
-
-@pytest.mark.parametrize(
-    ("after", "why"),
-    [
-        ([], "is gone"),
-        ([ready_pod(restarts=1)], "was restarted"),
-        ([ready_pod(metadata={"uid": "other"})], "is gone"),
-        ([ready_pod(conditions=[condition("Ready", "False")])], "stopped being ready"),
-        ([ready_pod(metadata={"uid": "4f1c", "deletionTimestamp": ago(1)})], "is being removed"),
-    ],
-)
-def test_a_restart_voids_the_measurement(after: list[Any], why: str):
-    state = classify([ready_pod()], [], NOW, expectation())
-    assert isinstance(state, Ready)
-    assert why in spoiled(state, after)
-
-
-def a_job(role: str, *conditions: Any, run: int = 1) -> Any:
-    return {
-        "kind": "Job",
-        "metadata": {"name": role, "labels": {"servetune/role": role, "servetune/run": str(run)}},
-        "status": {"conditions": list(conditions)},
-    }
-
-
-def a_load_pod(role: str = "load-worker", **changes: Any) -> Any:
-    return a_pod(metadata={"name": "w-1", "labels": {"servetune/role": role, "servetune/run": "1"}}, **changes)
-
-
-COMPLETE = condition("Complete")
-LOADS: dict[str, tuple[list[Any], Any]] = {
-    "both end well": ([a_job("load-master", COMPLETE), a_job("load-worker", COMPLETE)], LoadEnded()),
-    "the workers still end": ([a_job("load-master", COMPLETE), a_job("load-worker")], LoadRuns("load-master")),
-    "an earlier run ended": (
-        [a_job("load-master", COMPLETE, run=9), a_job("load-worker", COMPLETE, run=9)],
-        LoadRuns(),
-    ),
-    "a worker is lost": (
-        [a_job("load-master"), a_load_pod(phase="Failed", status={"reason": "Error"})],
-        Transient("worker_lost", "w-1 failed Error", "node0"),
-    ),
-    "a worker's Job gave up": (
-        [a_job("load-worker", condition("Failed", "True", "BackoffLimitExceeded", "reached the limit"))],
-        Transient("worker_lost", "BackoffLimitExceeded reached the limit"),
-    ),
-    "the master is lost": (
-        [a_job("load-master", condition("Failed", "True", "BackoffLimitExceeded"))],
-        Transient("load_generator", "BackoffLimitExceeded"),
-    ),
-    "the load does not end": (
-        [
-            a_job("load-worker", condition("Failed", "True", "BackoffLimitExceeded")),
-            a_job("load-master", condition("Failed", "True", "DeadlineExceeded", "Job was active too long")),
-        ],
-        StudyError("load_timeout", "Job was active too long"),
-    ),
-    "the load's image is wrong": (
-        [a_load_pod(containers=[waiting("ErrImageNeverPull")])],
-        StudyError("image", "ErrImageNeverPull"),
-    ),
-}
-
-
-@pytest.mark.parametrize("row", LOADS)
-def test_each_end_of_a_run_of_load_has_its_class(row: str):
-    objects, expected = LOADS[row]
-    assert classify_load(objects, expectation(container=""), run=1) == expected
