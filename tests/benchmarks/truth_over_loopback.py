@@ -153,7 +153,17 @@ def against_record(name: str, seen: Seen) -> list[Row]:
 
 def against_lindley(name: str, seen: Seen) -> list[Row]:
     """Within 5 % of the queue's recursion on the same arrivals."""
-    return _rows(name, seen, sorted(lindley_s(seen.profile)), allowed_ratio=0.05)
+    services_s = [SERVICE_S] * len(seen.record.left_s)
+    return _rows(name, seen, sorted(lindley_s(seen.profile, services_s)), allowed_ratio=0.05)
+
+
+def against_own_queue(name: str, seen: Seen) -> list[Row]:
+    """Within 5 % or 2 ms of the recursion on the same arrivals, with the services as long as they were.
+
+    A busy machine wakes the worker late, and a queue makes more of that: it is the server's time, not the engine's.
+    """
+    truth_s = sorted(lindley_s(seen.profile, seen.record.services_s()))
+    return _rows(name, seen, truth_s, allowed_ratio=0.05, allowed_ms=2.0)
 
 
 def against_theory(name: str, seen: Seen, load: float) -> list[Row]:
@@ -185,11 +195,11 @@ def _rows(
     ]
 
 
-def lindley_s(load: LoadProfile) -> list[float]:
+def lindley_s(load: LoadProfile, services_s: Sequence[float]) -> list[float]:
     """Latencies of the window's requests in a queue before one worker, on the very same arrivals."""
     free_s, latencies_s = 0.0, []
-    for start_s in intended_starts_s(load):
-        free_s = max(free_s, start_s) + SERVICE_S
+    for start_s, service_s in zip(intended_starts_s(load), services_s, strict=True):
+        free_s = max(free_s, start_s) + service_s
         if start_s >= load.warmup_s:
             latencies_s.append(free_s - start_s)
     return latencies_s

@@ -20,7 +20,7 @@ from tests.benchmarks.truth_over_loopback import (
     Cores,
     Seen,
     Tally,
-    against_lindley,
+    against_own_queue,
     against_record,
     against_stalls,
     closed_loop_ms,
@@ -59,7 +59,7 @@ def test_percentiles_are_what_the_server_recorded_itself(generator: LocustLoadGe
 
 def test_a_queue_is_measured_as_its_recursion_on_the_same_arrivals_says(generator: LocustLoadGenerator):
     seen = calm(generator, QUEUE, 60.0, 3.0)
-    assert [str(row) for row in against_lindley("M/D/1 at 60%", seen) if not row.within] == []
+    assert [str(row) for row in against_own_queue("M/D/1 at 60%", seen) if not row.within] == []
 
 
 def test_stalls_are_measured_as_computed_where_a_closed_loop_hardly_sees_them(generator: LocustLoadGenerator):

@@ -39,6 +39,11 @@ class ServerRecord:
         """From a request's first byte to its answer, by this server's own clock, ascending; the first are left out."""
         return sorted(b - a for a, b in zip(self.arrived_s[skipped:], self.left_s[skipped:], strict=True))
 
+    def services_s(self) -> list[float]:
+        """How long its one worker had each request, in order of arrival."""
+        free_s = (0.0, *self.left_s)
+        return [end - max(begin, free) for begin, end, free in zip(self.arrived_s, self.left_s, free_s, strict=False)]
+
     def late_ms(self, skipped: int) -> float:
         """How late its own timers were: p99 of when an answer left against when it was due."""
         late_s = sorted(b - a for a, b in zip(self.due_s[skipped:], self.left_s[skipped:], strict=True))
