@@ -27,7 +27,7 @@ from tests.contract.conftest import absent, protocol, silent  # noqa: F401 - fix
 from tests.contract.load_generator_contract import LoadGeneratorContract, LostServerContract, a_profile
 from tests.servers.behaviour import Behaviour, deployment_at, serving
 from tuner.clock import SystemClock
-from tuner.cluster_load import load_engine
+from tuner.assemble_load import load_engine
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import TransientFailure, TunerError, UsageError
