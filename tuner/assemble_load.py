@@ -1,25 +1,59 @@
-"""The load engine as the generator for clusters takes it: wiring, as `tuner.assemble`, and imported by nobody else."""
+"""The wiring of load for clusters: a part of `tuner.assemble_cluster`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from load_profiles.addresses import HostPort
-from load_profiles.locust_generator import plan_of, refuse_what_cannot_be_sent
+from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator, plan_of, refuse_what_cannot_be_sent
 from load_profiles.packed_samples import REQUEST_BYTES, unpack_run
 from load_profiles.payload_files import file_bodies
 from load_profiles.plan import START_UP_S, longest_s
 from load_profiles.sealed_messages import SECRET_VARIABLE
-from runners.kubernetes_load import LoadEngine, PlannedLoad
+from runners.kubernetes_api import KubernetesApi
+from runners.kubernetes_load import ClusterLoadGenerator, LoadEngine, PlannedLoad
+from runners.kubernetes_trial import TrialPlace
 from tuner.domain.arrivals import intended_starts_s
+from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployment import Deployment
-from tuner.domain.load import LoadProfile
+from tuner.domain.load import LoadProfile, LoadRun
 from tuner.manifests.cluster.load_jobs import PLAN_FOLDER
+from tuner.ports import Clock, LoadGenerator
 
 NO_DESCRIPTOR = -1
 HEAD_BYTES = 1000
+
+
+@contextmanager
+def cluster_load(
+    api: KubernetesApi,
+    options: ClusterOptions,
+    place: Callable[[str], TrialPlace],
+    clock: Clock,
+    on_progress: Callable[[LoadProgress], None],
+) -> Iterator[LoadGenerator]:
+    """What sends the load of a study in a cluster, by the study's own choice."""
+    if options.load.sent_from == "pods":
+        yield ClusterLoadGenerator(api=api, options=options, engine=load_engine(), place=place, clock=clock)
+        return
+    with LocustLoadGenerator(on_progress=on_progress) as load:
+        yield Detour(load)
+
+
+class Detour:
+    """`LoadGenerator` that says of every run that its requests did not come from within the cluster."""
+
+    def __init__(self, load: LoadGenerator) -> None:
+        self._load = load
+
+    def drive(self, deployment: Deployment, profile: LoadProfile) -> LoadRun:
+        """As the generator behind it."""
+        run = self._load.drive(deployment, profile)
+        return replace(run, generator=replace(run.generator, detour=True))
 
 
 def load_engine() -> LoadEngine:

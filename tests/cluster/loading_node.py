@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.control_plane import ControlPlane
-from tests.cluster.fake_node import FakeNodes, condition, make_node, now
+from tests.cluster.fake_node import FakeNodes, condition, now, path_of_pod
 from tests.cluster.rest import Rest
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ class Running:
 class LoadingNodes(FakeNodes):
     """Load pods are processes; every other pod is as on a fake node."""
 
-    def __init__(self, admin: Rest, names: tuple[str, ...], folder: Path) -> None:
-        super().__init__(admin, names)
+    def __init__(self, admin: Rest, folder: Path) -> None:
+        super().__init__(admin)
         self._folder = folder
         self._loads: dict[str, Running] = {}
         self._by_name: dict[str, Running] = {}
@@ -64,7 +64,7 @@ class LoadingNodes(FakeNodes):
         if "deletionTimestamp" in pod["metadata"] or not role.startswith("load-"):
             super()._drive(pod)
             return
-        uid, path = pod["metadata"]["uid"], _path(pod)
+        uid, path = pod["metadata"]["uid"], path_of_pod(pod)
         if role in self.held or self._admin.get(path)["status"].get("phase") in {"Succeeded", "Failed"}:
             return
         if uid not in self._loads:
@@ -112,10 +112,6 @@ class LoadingNodes(FakeNodes):
             one.process.wait()
 
 
-def _path(pod: Any) -> str:
-    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-
-
 def _status(container: str, phase: str, state: dict[str, Any]) -> dict[str, Any]:
     one = {"name": container, "image": "localhost/x", "imageID": "sha256:1", "ready": phase == "Running"}
     one |= {"restartCount": 0, "containerID": "containerd://1", "state": state, "lastState": {}}
@@ -143,20 +139,21 @@ class _Logs(BaseHTTPRequestHandler):
 @contextmanager
 def loading_nodes(plane: ControlPlane, name: str, folder: Path) -> Iterator[LoadingNodes]:
     """Running on entry; on exit thread, processes and node are gone."""
-    nodes = LoadingNodes(plane.admin, (name,), folder)
+    nodes = LoadingNodes(plane.admin, folder)
     handler = type("Logs", (_Logs,), {"nodes": nodes})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(plane.folder / "api.crt", plane.folder / "api.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    make_node(plane.admin, name, labels={"pool": name})
+    nodes.add(name, labels={"pool": name})
     where = {
         "addresses": [{"type": "Hostname", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": server.server_address[1]}},
     }
     plane.admin.patch(f"/api/v1/nodes/{name}/status", {"status": where})
     threads = [
-        threading.Thread(target=nodes.run, daemon=True),
+        threading.Thread(target=nodes.drive, daemon=True),
+        threading.Thread(target=nodes.beat, daemon=True),
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True),
     ]
     for thread in threads:
@@ -169,4 +166,4 @@ def loading_nodes(plane: ControlPlane, name: str, folder: Path) -> Iterator[Load
         server.server_close()
         for thread in threads:
             thread.join()
-        plane.admin.delete(f"/api/v1/nodes/{name}")
+        nodes.remove(name)

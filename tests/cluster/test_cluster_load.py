@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,12 +23,13 @@ from runners.kubernetes_runner import KubernetesRunner
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.loading_node import LoadingNodes, loading_nodes
 from tests.cluster.processes import await_true
+from tests.cluster.rest import exists
 from tests.cluster.runners import DEADLINES, IMAGE, cluster_runner, occupied, options
 from tests.contract.conftest import absent, protocol, silent  # noqa: F401 - fixtures of the contract
 from tests.contract.load_generator_contract import LoadGeneratorContract, LostServerContract, a_profile
 from tests.servers.behaviour import Behaviour, deployment_at, serving
-from tuner.clock import SystemClock
 from tuner.assemble_load import load_engine
+from tuner.clock import SystemClock
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import TransientFailure, TunerError, UsageError
@@ -78,16 +80,19 @@ def a_trial(plane: ControlPlane, namespace: str, **changes: Any) -> Iterator[Tri
 
 
 @pytest.fixture(scope="module")
-def lasting_namespace(plane: ControlPlane) -> str:
-    plane.admin.post("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": "loads"}})
-    return "loads"
+def lasting_namespace(plane: ControlPlane) -> Iterator[str]:
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    plane.admin.post("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    await_true("the namespace has its account", lambda: exists(plane.admin, account))
+    yield name
+    plane.admin.delete(f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture(scope="module")
 def trial(plane: ControlPlane, nodes: LoadingNodes, lasting_namespace: str) -> Iterator[Trial]:
-    # A port of its own: the other trials of this module run beside it.
-    other = {"command": ["python3", "/kserve_pod.py", "18081"], "ports": [{"name": "http", "containerPort": 18081}]}
-    with a_trial(plane, lasting_namespace, container=other) as running:
+    # A port of its own: the other trials of this module run beside it, on the same node.
+    with a_trial(plane, lasting_namespace, port=18081) as running:
         yield running
 
 
