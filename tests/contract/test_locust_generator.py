@@ -93,7 +93,7 @@ def test_a_child_killed_in_the_middle_is_a_failure_of_the_world(deployment: Depl
 
     before = set(children())
     with pytest.raises(TransientFailure, match="signal SIGKILL"):
-        LocustLoadGenerator(kill_it).drive(deployment, a_profile(window_s=5.0))
+        LocustLoadGenerator(kill_it).drive(deployment, a_profile(window_s=60.0))
 
 
 def test_an_interrupted_run_leaves_no_child_behind(deployment: Deployment):
@@ -105,15 +105,16 @@ def test_an_interrupted_run_leaves_no_child_behind(deployment: Deployment):
 
     before = set(children())
     with pytest.raises(Stop):
-        LocustLoadGenerator(interrupt).drive(deployment, a_profile(window_s=5.0))
+        LocustLoadGenerator(interrupt).drive(deployment, a_profile(window_s=60.0))
     assert set(children()) == before
 
 
 def test_progress_is_told_while_the_run_goes_on(deployment: Deployment):
     heard: list[LoadProgress] = []
-    profile = a_profile(window_s=1.5)
+    profile = a_profile(window_s=3.0)
     run = LocustLoadGenerator(heard.append).drive(deployment, profile)
-    assert len(heard) >= 3
+    assert len(heard) >= 2
+    assert 0 < heard[0].sent < len(run.samples), "told in mid-run, and not only at its end"
     assert [progress.sent for progress in heard] == sorted(progress.sent for progress in heard)
     assert heard[-1].due == heard[-1].sent == len(run.samples)
     assert heard[-1].p99_ms == pytest.approx(measure(run, (), Telemetry()).latency_ms.p99, rel=0.5)
@@ -137,7 +138,7 @@ def test_a_child_dies_with_its_controller(deployment: Deployment):
         controller.stdout.readline()
         (child,) = psutil.Process(controller.pid).children()
         os.kill(controller.pid, signal.SIGKILL)
-    assert psutil.wait_procs([child], timeout=10.0)[1] == []
+    assert psutil.wait_procs([child], timeout=60.0)[1] == []
 
 
 def test_runs_at_the_same_time_do_not_disturb_each_other(generator: LocustLoadGenerator, deployment: Deployment):
