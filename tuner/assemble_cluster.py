@@ -11,7 +11,7 @@ from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
 from tuner.domain.spec import StudySpec
-from tuner.place import ClusterAccess, Place
+from tuner.place import Place, Site
 from tuner.study import Bench
 
 
@@ -42,7 +42,7 @@ class Finding(Protocol):
 
 
 @contextmanager
-def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
+def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
     from load_profiles.locust_generator import LocustLoadGenerator
     from runners.kubernetes_api import open_api
@@ -53,7 +53,7 @@ def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[
     warn = logging.getLogger("servetune").warning
     clock = SystemClock()
     runner = KubernetesRunner(
-        api=open_api(access.kubeconfig, context=access.context),
+        api=open_api(site.access.kubeconfig, context=site.access.context),
         spec=spec,
         options=cluster_options(spec),
         config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
