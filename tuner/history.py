@@ -33,6 +33,8 @@ from tuner.wire import (
 TRIAL_ATTRIBUTE = "servetune:trial"
 SPEC_ATTRIBUTE = "servetune:study"
 WARM_ATTRIBUTE = "servetune:warm_start"
+NUMBER_ATTRIBUTE = "servetune:number"
+"""A trial's own number, where trials beside it ended earlier and so have the storage's."""
 BUSY_TIMEOUT_S = 30.0
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -48,18 +50,20 @@ class OptunaHistory:
     def append(self, trial: Trial) -> None:
         """One transaction: the trial is on disk with everything it holds, or not at all. Raises UsageError."""
         with _storage_errors():
-            if trial.number != len(self._study.get_trials(deepcopy=False)):
+            there = self._study.get_trials(deepcopy=False)
+            if trial.number in {_number(frozen) for frozen in there}:
                 raise UsageError(
                     f"trial {trial.number} is already in the history of study {self._study.study_name}",
                     hint="another process tunes the same study; wait for it to end",
                 )
-            self._study.add_trial(self._frozen(trial))
+            self._study.add_trial(self._frozen(trial, alike=trial.number == len(there)))
 
     def trials(self) -> tuple[Trial, ...]:
         with _storage_errors():
             return _read_trials(self._study)
 
-    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+    def _frozen(self, trial: Trial, *, alike: bool) -> optuna.trial.FrozenTrial:
+        """`alike`: the storage gives it the same number."""
         state, value = _state_and_value(trial)
         return optuna.trial.create_trial(
             state=state,
@@ -70,6 +74,7 @@ class OptunaHistory:
                 "purpose": trial.purpose.kind,
                 "outcome": _in_words(trial),
                 TRIAL_ATTRIBUTE: trial_to_json(trial),
+                **({} if alike else {NUMBER_ATTRIBUTE: trial.number}),
             },
         )
 
@@ -168,8 +173,14 @@ def study_names(storage_url: str) -> tuple[str, ...]:
 
 
 def _read_trials(study: optuna.Study) -> tuple[Trial, ...]:
+    """In order of their numbers, in whatever order they ended."""
     texts = [frozen.user_attrs.get(TRIAL_ATTRIBUTE) for frozen in study.get_trials(deepcopy=False)]
-    return tuple(trial_from_json(text) for text in texts if text is not None)
+    found = (trial_from_json(text) for text in texts if text is not None)
+    return tuple(sorted(found, key=lambda trial: trial.number))
+
+
+def _number(frozen: optuna.trial.FrozenTrial) -> int:
+    return int(frozen.user_attrs.get(NUMBER_ATTRIBUTE, frozen.number))
 
 
 def _refuse_another(study: optuna.Study, asked: StudySpec) -> None:
