@@ -23,13 +23,8 @@ class PatchedConfig:
 def patch_config_pbtxt(text: str, tuned: Scheduling | None, *, intra_op_threads: str) -> PatchedConfig:
     """The text with the tuned values in place of its own; what is not tuned stays as it is. Raises UsageError."""
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2
 
-    config: Any = model_config_pb2.ModelConfig()
-    try:
-        text_format.Parse(text, config)
-    except text_format.ParseError as error:
-        raise UsageError(f"the model's config.pbtxt cannot be read: {error}") from error
+    config = _parsed(text)
     backend = config.backend or config.platform
     if backend not in _SERVED and backend != "ensemble":
         raise UsageError(
@@ -43,6 +38,34 @@ def patch_config_pbtxt(text: str, tuned: Scheduling | None, *, intra_op_threads:
     if backend != "ensemble":
         _on_cpu(config, tuned)
     return PatchedConfig(text=text_format.MessageToString(config), needs_onnx_model=needs_onnx_model)
+
+
+def tune_config_pbtxt(text: str, tuned: Scheduling) -> str:
+    """The text with the tuned values in place of its own, for a full Triton: whatever else it says stands.
+
+    A tuned number of instances goes into every group, wherever the group runs. Raises UsageError.
+    """
+    from google.protobuf import text_format
+
+    config = _parsed(text)
+    _write(config, tuned)
+    if tuned.instances is not None:
+        if not config.instance_group:
+            config.instance_group.add()
+        for group in config.instance_group:
+            group.count = tuned.instances
+    return str(text_format.MessageToString(config))
+
+
+def _parsed(text: str) -> Any:
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    config: Any = model_config_pb2.ModelConfig()
+    try:
+        return text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise UsageError(f"the model's config.pbtxt cannot be read: {error}") from error
 
 
 def _serve_by_python(config: Any, intra_op_threads: str) -> None:

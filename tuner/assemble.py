@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn, Protocol
 
 from reports.study_report import Provenance, StudyReport
 from tuner import __version__
+from tuner.assemble_cluster import Finding, SeenLoad, check_cluster, clean_cluster, cluster_bench, cluster_preflight
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
@@ -29,6 +29,7 @@ from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
 from tuner.lanes import OneLane
 from tuner.load_target import Target
+from tuner.place import CLUSTER_WE_RUN_IN, ClusterAccess, Place
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import search_problem
@@ -59,7 +60,7 @@ def explain(
 
 
 @contextmanager
-def _simulated(spec: StudySpec, _watch: Watch) -> Iterator[Bench]:
+def _simulated(spec: StudySpec, _watch: Watch, _access: ClusterAccess) -> Iterator[Bench]:
     from runners.simulated_bench import SimulatedBench, VirtualClock, VirtualLanes
     from runners.simulated_service import virtual_model
 
@@ -80,8 +81,8 @@ def _simulated(spec: StudySpec, _watch: Watch) -> Iterator[Bench]:
 
 
 @contextmanager
-def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
-    from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator
+def _local(spec: StudySpec, watch: Watch, _access: ClusterAccess) -> Iterator[Bench]:
+    from load_profiles.locust_generator import LocustLoadGenerator
     from runners.deployment_registry import default_state_dir
     from runners.leftovers import reclaim
     from runners.local_repository import served_model
@@ -103,11 +104,19 @@ def _local(spec: StudySpec, watch: Watch) -> Iterator[Bench]:
         protocol=spec.load.protocol,
     )
 
-    def show(seen: LoadProgress) -> None:
+    with LocustLoadGenerator(on_progress=_load_shown(watch)) as load:
+        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+
+
+def _kubernetes(spec: StudySpec, watch: Watch, access: ClusterAccess) -> AbstractContextManager[Bench]:
+    return cluster_bench(spec, access, _load_shown(watch))
+
+
+def _load_shown(watch: Watch) -> Callable[[SeenLoad], None]:
+    def show(seen: SeenLoad) -> None:
         watch(LoadAdvanced(sent=seen.sent, due=seen.due, errors=seen.errors, p99_ms=seen.p99_ms))
 
-    with LocustLoadGenerator(on_progress=show) as load:
-        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+    return show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +205,7 @@ def _simulated_preflight(spec: StudySpec) -> None:
 PREFLIGHTS: dict[RunnerKind, Callable[[StudySpec], None]] = {
     "local": _local_preflight,
     "simulated": _simulated_preflight,
+    "kubernetes": cluster_preflight,
 }
 
 
@@ -206,16 +216,19 @@ def preflight(spec: StudySpec) -> None:
     PREFLIGHTS[spec.runner.kind](spec)
 
 
-BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch], AbstractContextManager[Bench]]] = {
+BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch, ClusterAccess], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
+    "kubernetes": _kubernetes,
 }
 
 
-def open_bench(spec: StudySpec, watch: Watch) -> AbstractContextManager[Bench]:
+def open_bench(
+    spec: StudySpec, watch: Watch, access: ClusterAccess = CLUSTER_WE_RUN_IN
+) -> AbstractContextManager[Bench]:
     """Where the study's trials are carried out. Raises UsageError where the runner cannot do what the study asks."""
     preflight(spec)
-    return BENCHES[spec.runner.kind](spec, watch)
+    return BENCHES[spec.runner.kind](spec, watch, access)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,35 +302,12 @@ def render_report(suffix: str, told: Told) -> str:
     return RENDERERS[suffix](told)
 
 
-class Check(Protocol):
-    """One finding of `servetune doctor`."""
-
-    @property
-    def what(self) -> str: ...
-    @property
-    def ok(self) -> bool: ...
-    @property
-    def needed(self) -> bool: ...
-    @property
-    def detail(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a runner works. What is beside `runner` is for clusters; no kubeconfig: the cluster we run in."""
-
-    runner: str
-    namespace: str = ""
-    kubeconfig: Path | None = None
-    context: str = ""
-
-
-def check(place: Place) -> Sequence[Check]:
+def check(place: Place) -> Sequence[Finding]:
     """What the runner can do there. Raises UsageError, TransientFailure where a cluster cannot be asked."""
     return CHECKS[place.runner](place)
 
 
-def _check_machine(_place: Place) -> Sequence[Check]:
+def _check_machine(_place: Place) -> Sequence[Finding]:
     from runners.deployment_registry import default_state_dir
     from runners.machine_checks import check_machine as look
     from runners.server_environment import default_cache_dir
@@ -325,33 +315,7 @@ def _check_machine(_place: Place) -> Sequence[Check]:
     return look(default_cache_dir(), default_state_dir())
 
 
-def _check_cluster(place: Place) -> Sequence[Check]:
-    from runners.kubernetes_api import open_api
-    from runners.kubernetes_checks import check_access
-
-    namespace = _namespace(place)
-    return check_access(open_api(place.kubeconfig, context=place.context), namespace)
-
-
-CHECKS: dict[str, Callable[[Place], Sequence[Check]]] = {"local": _check_machine, "kubernetes": _check_cluster}
-
-
-def _namespace(place: Place) -> str:
-    """Never a default one: a look at the wrong place finds nothing, and says so."""
-    if not place.namespace:
-        raise UsageError(
-            "nothing says where in the cluster", hint="--namespace NAME, the study's runner.kubernetes one"
-        )
-    return place.namespace
-
-
-def access_manifest(place: Place) -> str:
-    """Account, Role and binding that give the runner what it needs, for `kubectl apply -f -`."""
-    from tuner.domain.cluster import ClusterOptions, LoadPods
-    from tuner.manifest_text import kubectl_text
-    from tuner.manifests.cluster.access import access_objects
-
-    return kubectl_text(access_objects(ClusterOptions(namespace=place.namespace, load=LoadPods(image=""))))
+CHECKS: dict[str, Callable[[Place], Sequence[Finding]]] = {"local": _check_machine, "kubernetes": check_cluster}
 
 
 def _clean_local(_place: Place, *, dry_run: bool) -> Sequence[str]:
@@ -362,17 +326,7 @@ def _clean_local(_place: Place, *, dry_run: bool) -> Sequence[str]:
     return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
 
 
-def _clean_cluster(place: Place, *, dry_run: bool) -> Sequence[str]:
-    from runners.kubernetes_api import open_api
-    from runners.kubernetes_leftovers import cluster_leftovers, remove_cluster_leftovers
-
-    namespace = _namespace(place)
-    api = open_api(place.kubeconfig, context=place.context)
-    found = cluster_leftovers(api, namespace) if dry_run else remove_cluster_leftovers(api, namespace, SystemClock())
-    return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
-
-
-CLEANERS: dict[str, Callable[..., Sequence[str]]] = {"local": _clean_local, "kubernetes": _clean_cluster}
+CLEANERS: dict[str, Callable[..., Sequence[str]]] = {"local": _clean_local, "kubernetes": clean_cluster}
 
 
 def remove_leftovers(place: Place, *, dry_run: bool) -> Sequence[str]:

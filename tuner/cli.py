@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,9 +13,42 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_options import (
+    DEFAULT_STORAGE,
+    AllowOption,
+    ArrivalsOption,
+    BindOption,
+    CapacityOption,
+    ContextOption,
+    DurationOption,
+    ExpectOption,
+    JsonOption,
+    KubeconfigOption,
+    MaxWaitOption,
+    MetricsOption,
+    ModelOption,
+    NamespaceOption,
+    PayloadOption,
+    ProtocolChoice,
+    ProtocolOption,
+    QuietOption,
+    RateOption,
+    RunnerChoice,
+    RunnerOption,
+    ShapeOption,
+    SloOption,
+    StorageOption,
+    StudyArgument,
+    TargetOption,
+    TermChoice,
+    TimeoutOption,
+    TraceOption,
+    VerboseOption,
+    WarmupOption,
+    WorkersOption,
+)
 from tuner.domain.errors import InfrastructureError, TunerError
 from tuner.interruption import Interrupted, orderly_stop
-from tuner.load_help import ARRIVALS_HELP, PAYLOAD_HELP, SLO_HELP, TRACE_HELP
 
 app = typer.Typer(
     name="servetune",
@@ -28,88 +60,6 @@ app = typer.Typer(
 
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
-
-StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
-StorageOption = Annotated[
-    str, typer.Option("--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the answer is always printed.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every phase of every trial.")]
-DEFAULT_STORAGE = "sqlite:///servetune.db"
-
-
-class ProtocolChoice(StrEnum):
-    """What a server may speak."""
-
-    KSERVE = "kserve_http"
-    KSERVE_GRPC = "kserve_grpc"
-    TENSORFLOW = "tensorflow_rest"
-    HTTP = "http"
-
-
-class RunnerChoice(StrEnum):
-    """Runners that need something of where they run, and can leave something behind."""
-
-    LOCAL = "local"
-    KUBERNETES = "kubernetes"
-
-
-class TermChoice(StrEnum):
-    """Terms that public price lists have."""
-
-    ON_DEMAND = "on_demand"
-    SPOT = "spot"
-
-
-TargetOption = Annotated[
-    str, typer.Option("--target", help="http://HOST:PORT of a running server; grpc://HOST:PORT for kserve_grpc.")
-]
-ModelOption = Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")]
-RateOption = Annotated[float | None, typer.Option("--rate", help="Requests per second. With --trace: its own.")]
-DurationOption = Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")]
-WarmupOption = Annotated[str, typer.Option("--warmup", help="Load before that, not measured.")]
-TimeoutOption = Annotated[
-    str | None, typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit.")
-]
-ArrivalsOption = Annotated[str, typer.Option("--arrivals", help=ARRIVALS_HELP)]
-TraceOption = Annotated[Path | None, typer.Option("--trace", help=TRACE_HELP)]
-SloOption = Annotated[list[str] | None, typer.Option("--slo", help=SLO_HELP)]
-PayloadOption = Annotated[
-    list[str] | None,
-    typer.Option("--payload", help=PAYLOAD_HELP),
-]
-ShapeOption = Annotated[str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")]
-ProtocolOption = Annotated[
-    ProtocolChoice, typer.Option("--protocol", help="What the server speaks: KServe v2, TensorFlow Serving, any POST.")
-]
-AllowOption = Annotated[
-    list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
-]
-CapacityOption = Annotated[
-    bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
-]
-MetricsOption = Annotated[
-    str, typer.Option("--metrics-url", help="http://HOST:PORT/metrics of the same server, for what only they tell.")
-]
-WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
-ExpectOption = Annotated[
-    int | None,
-    typer.Option(
-        "--expect-workers", min=1, max=1000, help="So many `servetune load-worker` of other machines instead."
-    ),
-]
-BindOption = Annotated[
-    str | None, typer.Option("--bind", help="HOST:PORT where they are awaited; default 127.0.0.1:5557.")
-]
-RunnerOption = Annotated[RunnerChoice, typer.Option("--runner", help="Which runner's.")]
-NamespaceOption = Annotated[str, typer.Option("--namespace", help="kubernetes: where the studies run.")]
-KubeconfigOption = Annotated[
-    Path | None,
-    typer.Option("--kubeconfig", envvar="KUBECONFIG", help="kubernetes: without it, the cluster we run in."),
-]
-ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
-MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
 
 
 def _version(asked: bool) -> None:
@@ -165,15 +115,19 @@ def tune(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = "",
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
     from tuner.commands import find_study, refuse_report, render, tune_study, write_report
+    from tuner.place import ClusterAccess
 
     if report is not None:
         refuse_report(report)
     spec, _ = find_study(study, storage)
     with orderly_stop():
-        answer = tune_study(spec, storage, _stderr(), quiet=quiet, verbose=verbose)
+        access = ClusterAccess(kubeconfig=kubeconfig, context=context)
+        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose)
     _say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)
@@ -324,9 +278,12 @@ def doctor(
     context: ContextOption = "",
 ) -> None:
     """Check what a runner can do here: this machine, or a cluster. Exit 7 if something needed is missing."""
-    from tuner.assemble import Place, access_manifest, check
+    from tuner.assemble import check
+    from tuner.assemble_cluster import access_manifest
+    from tuner.place import ClusterAccess, Place
 
-    place = Place(runner=runner.value, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    access = ClusterAccess(kubeconfig=kubeconfig, context=context)
+    place = Place(runner=runner.value, namespace=namespace, access=access)
     findings = check(place)
     for finding in findings:
         mark = "ok" if finding.ok else "missing" if finding.needed else "note"
@@ -346,9 +303,11 @@ def clean(
     context: ContextOption = "",
 ) -> None:
     """Remove what a crash left behind: servers, cgroups, temporary folders; in a cluster, trials past their expiry."""
-    from tuner.assemble import Place, remove_leftovers
+    from tuner.assemble import remove_leftovers
+    from tuner.place import ClusterAccess, Place
 
-    place = Place(runner=runner.value, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    access = ClusterAccess(kubeconfig=kubeconfig, context=context)
+    place = Place(runner=runner.value, namespace=namespace, access=access)
     for line in remove_leftovers(place, dry_run=dry_run):
         _say(line)
 

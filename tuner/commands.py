@@ -20,6 +20,7 @@ from tuner.domain.errors import BudgetRefused, UsageError
 from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Search, Trial
+from tuner.place import CLUSTER_WE_RUN_IN, ClusterAccess
 from tuner.terminal import Progress, trial_line, watching
 
 PURPOSES = {"search": "search", "confirmation": "proof"}
@@ -50,7 +51,15 @@ def refuse_missing_storage(storage_url: str) -> None:
         raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
 
 
-def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bool, verbose: bool) -> Answer:
+def tune_study(
+    spec: StudySpec,
+    storage_url: str,
+    console: Console,
+    *,
+    quiet: bool,
+    verbose: bool,
+    access: ClusterAccess = CLUSTER_WE_RUN_IN,
+) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
     from tuner.assemble import explain, make_optimizer, open_bench
     from tuner.history import begin_warm, open_history
@@ -67,7 +76,7 @@ def tune_study(spec: StudySpec, storage_url: str, console: Console, *, quiet: bo
         for line in warm_start_lines(warm):
             console.print(Text(line), soft_wrap=True)
         progress.resume(history.trials())
-        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch) as bench:
+        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch, access) as bench:
             optimizer = make_optimizer(spec, warm)
             conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
     done = history.trials()

@@ -92,10 +92,12 @@ def _threads(most: int, keep: Keep) -> Iterator[Lanes]:
             trials, trouble = lanes.stop()
             if isinstance(error, CleanupFailed):
                 trouble.insert(0, error)
-            for trial in trials:
-                keep(trial)
-        if trouble:
-            what = "; ".join(one.message for one in trouble)
-            raise CleanupFailed(what, hint=trouble[0].hint) from error
+            try:
+                for trial in trials:
+                    keep(trial)
+            finally:
+                if trouble:
+                    what = "; ".join(one.message for one in trouble)
+                    raise CleanupFailed(what, hint=trouble[0].hint) from error
         raise
     lanes.close()

@@ -12,7 +12,7 @@ from tuner.domain.slo import CONFIDENCE, GOODPUT, LATE_SHARE, Slo
 from tuner.spec_model import StudyDraft
 from tuner.spec_problems import Finding, Path, nearest
 
-BUILT_RUNNERS = ("local", "simulated")
+BUILT_RUNNERS = ("local", "simulated", "kubernetes")
 MOST_CONFIGURATIONS = 1_000_000
 MOST_REQUESTS = 20_000_000
 MOST_PAYLOAD_BYTES = 2_000_000_000

@@ -9,7 +9,6 @@ import pytest
 
 from tests.clusters import BASE, DIGEST
 from tests.specs import a_spec
-from tuner import spec_checks
 from tuner.domain.cluster import ModelBucket, ModelClaim, ModelImage
 from tuner.domain.errors import SpecError
 from tuner.domain.spec import StudySpec
@@ -27,12 +26,6 @@ PRICES = (
     "gpu,A100-40,on_demand,USD,3,2026-11-01,test\n"
     "gpu,T4,on_demand,USD,1,2026-11-01,test\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def _as_if_built(monkeypatch: pytest.MonkeyPatch):
-    """The section is ready before the runner is: everything but that one refusal is tried."""
-    monkeypatch.setattr(spec_checks, "BUILT_RUNNERS", (*spec_checks.BUILT_RUNNERS, "kubernetes"))
 
 
 def a_section() -> dict[str, Any]:
@@ -215,9 +208,3 @@ def test_another_runner_has_no_such_section(tmp_path: Path):
     study["runner"]["kind"] = "simulated"
     with pytest.raises(SpecError, match="the runner 'simulated' uses no cluster"):
         load(tmp_path, study)
-
-
-def test_until_it_is_built_no_study_gets_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(spec_checks, "BUILT_RUNNERS", ("local", "simulated"))
-    with pytest.raises(SpecError, match="not built in this version"):
-        load(tmp_path, a_study(a_section()))

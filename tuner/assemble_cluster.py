@@ -1,0 +1,115 @@
+"""The wiring of the runner `kubernetes`: a part of `tuner.assemble`, heavy imports inside the functions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from tuner.clock import SystemClock, wall_clock_text
+from tuner.domain.cluster import ClusterOptions, LoadPods
+from tuner.domain.errors import UsageError
+from tuner.domain.spec import StudySpec
+from tuner.place import ClusterAccess, Place
+from tuner.trial_run import Bench
+
+
+class SeenLoad(Protocol):
+    """How far a run of load is."""
+
+    @property
+    def sent(self) -> int: ...
+    @property
+    def due(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def p99_ms(self) -> float: ...
+
+
+class Finding(Protocol):
+    """One finding of a look at a cluster."""
+
+    @property
+    def what(self) -> str: ...
+    @property
+    def ok(self) -> bool: ...
+    @property
+    def needed(self) -> bool: ...
+    @property
+    def detail(self) -> str: ...
+
+
+@contextmanager
+def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
+    """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
+    from load_profiles.locust_generator import LocustLoadGenerator
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_config import config_text
+    from runners.kubernetes_runner import KubernetesRunner
+    from runners.server_environment import default_cache_dir, server_environment
+
+    warn = logging.getLogger("servetune").warning
+    clock = SystemClock()
+    runner = KubernetesRunner(
+        api=open_api(access.kubeconfig, context=access.context),
+        spec=spec,
+        options=cluster_options(spec),
+        config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
+        clock=clock,
+    )
+    with LocustLoadGenerator(on_progress=on_progress) as load:
+        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+
+
+def cluster_options(spec: StudySpec) -> ClusterOptions:
+    """Raises UsageError for a study of another runner."""
+    if spec.runner.kubernetes is None:
+        raise UsageError("the study says nothing of its cluster", hint="add runner.kubernetes")
+    return spec.runner.kubernetes
+
+
+def cluster_preflight(spec: StudySpec) -> None:
+    """Raises UsageError for what no cluster can be asked for; asks none."""
+    from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs
+
+    refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
+    refuse_impossible(cluster_options(spec), spec.space, spec.pricing.footprint, spec.pricing.book.term)
+
+
+def check_cluster(place: Place) -> Sequence[Finding]:
+    """What the caller may do there. Raises UsageError, TransientFailure."""
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_checks import check_access
+
+    namespace = _namespace(place)
+    return check_access(open_api(place.access.kubeconfig, context=place.access.context), namespace)
+
+
+def access_manifest(place: Place) -> str:
+    """Account, Role and binding that give the runner what it needs, for `kubectl apply -f -`."""
+    from tuner.manifest_text import kubectl_text
+    from tuner.manifests.cluster.access import access_objects
+
+    return kubectl_text(access_objects(ClusterOptions(namespace=place.namespace, load=LoadPods(image=""))))
+
+
+def clean_cluster(place: Place, *, dry_run: bool) -> Sequence[str]:
+    """A line for each trial removed, or found. Raises CleanupFailed, UsageError, TransientFailure."""
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_leftovers import cluster_leftovers, remove_cluster_leftovers
+
+    namespace = _namespace(place)
+    api = open_api(place.access.kubeconfig, context=place.access.context)
+    found = cluster_leftovers(api, namespace) if dry_run else remove_cluster_leftovers(api, namespace, SystemClock())
+    return [f"{'would remove' if dry_run else 'removed'} {leftover}" for leftover in found]
+
+
+def _namespace(place: Place) -> str:
+    """Never a default one: a look at the wrong place finds nothing, and says so."""
+    if not place.namespace:
+        raise UsageError(
+            "nothing says where in the cluster", hint="--namespace NAME, the study's runner.kubernetes one"
+        )
+    return place.namespace

@@ -1,0 +1,93 @@
+"""The command line's options, one name each, for the commands of `tuner.cli`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner.load_help import ARRIVALS_HELP, PAYLOAD_HELP, SLO_HELP, TRACE_HELP
+
+StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
+StorageOption = Annotated[
+    str, typer.Option("--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the answer is always printed.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="A line for every phase of every trial.")]
+DEFAULT_STORAGE = "sqlite:///servetune.db"
+
+
+class ProtocolChoice(StrEnum):
+    """What a server may speak."""
+
+    KSERVE = "kserve_http"
+    KSERVE_GRPC = "kserve_grpc"
+    TENSORFLOW = "tensorflow_rest"
+    HTTP = "http"
+
+
+class RunnerChoice(StrEnum):
+    """Runners that need something of where they run, and can leave something behind."""
+
+    LOCAL = "local"
+    KUBERNETES = "kubernetes"
+
+
+class TermChoice(StrEnum):
+    """Terms that public price lists have."""
+
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+
+
+TargetOption = Annotated[
+    str, typer.Option("--target", help="http://HOST:PORT of a running server; grpc://HOST:PORT for kserve_grpc.")
+]
+ModelOption = Annotated[str, typer.Option("--model", help="The model's name there; for plain HTTP not needed.")]
+RateOption = Annotated[float | None, typer.Option("--rate", help="Requests per second. With --trace: its own.")]
+DurationOption = Annotated[str, typer.Option("--duration", help="How long to measure: 20s, 2m.")]
+WarmupOption = Annotated[str, typer.Option("--warmup", help="Load before that, not measured.")]
+TimeoutOption = Annotated[
+    str | None, typer.Option("--timeout", help="When an answer no longer counts; default 1s or 5 x the widest limit.")
+]
+ArrivalsOption = Annotated[str, typer.Option("--arrivals", help=ARRIVALS_HELP)]
+TraceOption = Annotated[Path | None, typer.Option("--trace", help=TRACE_HELP)]
+SloOption = Annotated[list[str] | None, typer.Option("--slo", help=SLO_HELP)]
+PayloadOption = Annotated[
+    list[str] | None,
+    typer.Option("--payload", help=PAYLOAD_HELP),
+]
+ShapeOption = Annotated[str, typer.Option("--shape", help="Sizes for free dimensions, without the batch: 3,224,224.")]
+ProtocolOption = Annotated[
+    ProtocolChoice, typer.Option("--protocol", help="What the server speaks: KServe v2, TensorFlow Serving, any POST.")
+]
+AllowOption = Annotated[
+    list[str] | None, typer.Option("--allow-target", help="HOST:PORT you may put load on; this machine always is.")
+]
+CapacityOption = Annotated[
+    bool, typer.Option("--find-capacity", help="Search the highest load at which every SLO holds, from --rate on.")
+]
+MetricsOption = Annotated[
+    str, typer.Option("--metrics-url", help="http://HOST:PORT/metrics of the same server, for what only they tell.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, max=64, help="Load processes on this machine.")]
+ExpectOption = Annotated[
+    int | None,
+    typer.Option(
+        "--expect-workers", min=1, max=1000, help="So many `servetune load-worker` of other machines instead."
+    ),
+]
+BindOption = Annotated[
+    str | None, typer.Option("--bind", help="HOST:PORT where they are awaited; default 127.0.0.1:5557.")
+]
+RunnerOption = Annotated[RunnerChoice, typer.Option("--runner", help="Which runner's.")]
+NamespaceOption = Annotated[str, typer.Option("--namespace", help="kubernetes: where the studies run.")]
+KubeconfigOption = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", envvar="KUBECONFIG", help="kubernetes: without it, the cluster we run in."),
+]
+ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
+MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
