@@ -12,7 +12,7 @@ from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
 from tuner.domain.spec import StudySpec
 from tuner.place import Place, Site
-from tuner.study import Bench
+from tuner.trial_run import Bench
 
 
 class SeenLoad(Protocol):
