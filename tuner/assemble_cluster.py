@@ -10,7 +10,11 @@ from typing import Protocol
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
+from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
+from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs, served_trial
+from tuner.manifests.cluster.trial_objects import trial_objects
+from tuner.manifests.plain import PlainObject
 from tuner.place import Place, Site
 from tuner.trial_run import Bench
 
@@ -73,10 +77,28 @@ def cluster_options(spec: StudySpec) -> ClusterOptions:
 
 def cluster_preflight(spec: StudySpec) -> None:
     """Raises UsageError for what no cluster can be asked for; asks none."""
-    from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs
-
     refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
     refuse_impossible(cluster_options(spec), spec.space, spec.pricing.footprint, spec.pricing.book.term)
+
+
+def manifest_writer(spec: StudySpec, expires_at: str) -> Callable[[Configuration], tuple[PlainObject, ...]]:
+    """What a study's first trial of a configuration would deploy, in the order of deployment; asks no cluster.
+
+    Raises UsageError, and so does the writer, with InfeasibleConfiguration where Triton would refuse to load it.
+    """
+    from runners.kubernetes_config import config_text
+    from runners.server_environment import default_cache_dir, server_environment
+
+    options = cluster_options(spec)
+    warn = logging.getLogger("servetune").warning
+    render = config_text(spec, lambda: server_environment(default_cache_dir(), warn))
+
+    def written(configuration: Configuration) -> tuple[PlainObject, ...]:
+        text = render(configuration)
+        trial = served_trial(spec, configuration, trial=0, expires_at=expires_at, config_pbtxt=text)
+        return trial_objects(options, trial).all
+
+    return written
 
 
 def check_cluster(place: Place) -> Sequence[Finding]:

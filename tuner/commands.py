@@ -165,7 +165,7 @@ def write_report(answer: Answer, path: Path) -> str:
         explanation=answer.explanation,
         warm=answer.warm,
     )
-    return _write(path, render_report(path.suffix, told))
+    return write_text(path, render_report(path.suffix, told))
 
 
 def write_template(path: Path) -> str:
@@ -178,7 +178,7 @@ def write_template(path: Path) -> str:
     for wanted in (path, book):
         if wanted.exists():
             raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+    return "\n".join([write_text(path, study_template()), write_text(book, default_price_book())])
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -190,7 +190,8 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def _write(path: Path, text: str) -> str:
+def write_text(path: Path, text: str) -> str:
+    """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
