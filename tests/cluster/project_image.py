@@ -16,8 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -236,8 +235,7 @@ def containerfile_config() -> dict[str, object]:
     }
 
 
-@contextmanager
-def imported(socket: Path, layers: list[Layer]) -> Iterator[str]:
+def imported(socket: Path, layers: list[Layer]) -> str:
     """The image in a containerd, by the digest that pods name it by."""
     ctr = ("ctr", "--address", str(socket), "--namespace", "k8s.io", "images")
     name = "localhost/servetune:test"
@@ -250,4 +248,4 @@ def imported(socket: Path, layers: list[Layer]) -> Iterator[str]:
     digest = next(word for word in listed.split() if word.startswith("sha256:"))
     by_digest = f"localhost/servetune@{digest}"
     subprocess.run([*ctr, "tag", name, by_digest], check=True, capture_output=True)
-    yield by_digest
+    return by_digest
