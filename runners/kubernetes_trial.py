@@ -205,9 +205,18 @@ class TrialWatch:
 
 
 def remove(
-    api: KubernetesApi, namespace: str, trial: TrialId, owner: PlainObject, clock: Clock, *, within_s: float
+    api: KubernetesApi,
+    namespace: str,
+    trial: TrialId,
+    owner: PlainObject,
+    clock: Clock,
+    *,
+    within_s: float,
+    uid: str = "",
 ) -> None:
     """Delete the owner, and wait until everything of the trial is gone. Raises CleanupFailed.
+
+    With its uid, another owner of that name and all it owns are left alone: a later coordinator's.
 
     An API that does not answer is asked again until the deadline. Pods on a node that does not answer either are left
     behind, marked for removal: the cluster drops them with the node, or when it is back.
@@ -218,9 +227,11 @@ def remove(
     while remains:
         try:
             if not asked:
-                api.delete(path_of(owner))
+                api.delete(path_of(owner), uid=uid)
                 asked = True
             remains, trouble = remains_of(api, namespace, selector_of(labels)), ""
+            if remains and uid and replaced(api, owner, uid):
+                return
         except ApiRefused as refused:
             trouble = f" ({refused})"
         if remains and clock.now_s() - begun_s > within_s:
@@ -233,6 +244,12 @@ def remove(
             )
         if remains:
             clock.sleep(POLL_S)
+
+
+def replaced(api: KubernetesApi, owner: PlainObject, uid: str) -> bool:
+    """Whether an owner of that name is there that is not this one. Raises ApiRefused."""
+    found = api.find(path_of(owner))
+    return found is not None and text_at(found, "metadata", "uid") != uid
 
 
 def _all_on_lost_nodes(api: KubernetesApi, namespace: str, selector: str, remains: list[str]) -> bool:
