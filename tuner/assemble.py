@@ -27,12 +27,13 @@ from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import Conclusion, Proven, Unproven
 from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
+from tuner.lanes import OneLane
 from tuner.load_target import Target
 from tuner.place import THIS_SITE, Place, Site
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import search_problem
-from tuner.study import Bench
+from tuner.trial_run import Bench
 
 Watch = Callable[[Event], None]
 
@@ -60,7 +61,7 @@ def explain(
 
 @contextmanager
 def _simulated(spec: StudySpec, _watch: Watch, _site: Site) -> Iterator[Bench]:
-    from runners.simulated_bench import SimulatedBench, VirtualClock
+    from runners.simulated_bench import SimulatedBench, VirtualClock, VirtualLanes
     from runners.simulated_service import virtual_model
 
     bench = SimulatedBench(
@@ -69,7 +70,14 @@ def _simulated(spec: StudySpec, _watch: Watch, _site: Site) -> Iterator[Bench]:
         model_name=spec.model.name,
         clock=VirtualClock(),
     )
-    yield Bench(runner=bench, load=bench, clock=bench.clock, wall_clock=wall_clock_text)
+    lanes = OneLane() if spec.at_once == 1 else VirtualLanes(bench.clock)
+    yield Bench(
+        runner=bench,
+        load=bench,
+        clock=bench.clock,
+        wall_clock=wall_clock_text,
+        open_lanes=lambda _most, _keep: nullcontext(lanes),
+    )
 
 
 @contextmanager

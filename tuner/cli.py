@@ -25,6 +25,7 @@ from tuner.cli_options import (
     JsonOption,
     KubeconfigOption,
     LeaseOption,
+    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -36,6 +37,7 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
+    SetOption,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -98,13 +100,23 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 
 
 @app.command()
-def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+def plan(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    manifests: ManifestsOption = "",
+    settings: SetOption = None,
+) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
     from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text, price_warnings
 
     spec, history = find_study(study, storage)
     preflight(spec)
+    if manifests or settings:
+        from tuner.plan_command import print_manifests
+
+        _say(print_manifests(spec, manifests, settings or ()))
+        return
     _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 

@@ -98,3 +98,9 @@ KubeconfigOption = Annotated[
 ]
 ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
 MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
+ManifestsOption = Annotated[
+    str, typer.Option("--manifests", help="kubernetes: instead, what one trial deploys, into a folder or - (stdout).")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KNOB=VALUE of that trial; else the cheapest that can be deployed.")
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -104,7 +105,7 @@ def warm_start_lines(warm: WarmStart) -> list[str]:
 def refuse_small_budget(spec: StudySpec) -> None:
     """Raises BudgetRefused where not even one trial and one proof fit."""
     cost = estimate(spec, ())
-    needed_s = cost.search_trial_s + proof_s(spec, ())
+    needed_s = cost.search_trial_s + proof_s(spec, (), spec.surely_at_once)
     if needed_s > spec.budget.wall_time_s:
         raise BudgetRefused(
             f"one trial and the proof of a winner take about {needed_s:.0f} s, the budget is "
@@ -164,7 +165,7 @@ def write_report(answer: Answer, path: Path) -> str:
         explanation=answer.explanation,
         warm=answer.warm,
     )
-    return _write(path, render_report(path.suffix, told))
+    return write_text(path, render_report(path.suffix, told))
 
 
 def write_template(path: Path) -> str:
@@ -177,7 +178,7 @@ def write_template(path: Path) -> str:
     for wanted in (path, book):
         if wanted.exists():
             raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+    return "\n".join([write_text(path, study_template()), write_text(book, default_price_book())])
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -189,7 +190,8 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def _write(path: Path, text: str) -> str:
+def write_text(path: Path, text: str) -> str:
+    """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
@@ -221,13 +223,15 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
     cost = estimate(spec, history)
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
     trials = max(0, spec.budget.trials - searched)
-    proving_s = proof_s(spec, history)
+    proving_s = proof_s(spec, history, spec.surely_at_once)
     room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proving_s)
-    fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
+    rounds = int(room_s // cost.search_trial_s)
+    fitting = min(trials, len(spec.space), rounds * spec.surely_at_once)
+    proof_rounds = math.ceil(spec.confirm.repeats / spec.surely_at_once)
+    searching_s = math.ceil(fitting / spec.surely_at_once) * cost.search_trial_s
     to_do = (
         f"{fitting} search trials of about {cost.search_trial_s:.0f} s, then {spec.confirm.repeats} proofs of about "
-        f"{proving_s / spec.confirm.repeats:.0f} s: "
-        f"about {(fitting * cost.search_trial_s + proving_s) / 60:.1f} minutes"
+        f"{proving_s / proof_rounds:.0f} s{_side_by_side(spec)}: about {(searching_s + proving_s) / 60:.1f} minutes"
     )
     if isinstance(next_step(spec, history), Finish):
         to_do = "nothing: the study has its answer"
@@ -243,6 +247,14 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
             f" ({spec.pricing.book.term})",
         ]
     )
+
+
+def _side_by_side(spec: StudySpec) -> str:
+    """Where the cluster's room decides how many, the time is that of one after the other: at most."""
+    asked = spec.runner.parallel_trials
+    if asked == "auto":
+        return f", up to {spec.at_once} at once where there is room, and one after the other where not"
+    return "" if asked == 1 else f", {asked} at once"
 
 
 def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:

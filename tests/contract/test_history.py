@@ -69,6 +69,18 @@ def test_the_same_number_twice_is_refused_and_nothing_changes(history: History):
     assert history.trials() == (first,)
 
 
+def test_trials_that_ended_in_another_order_come_back_by_their_numbers(history: History):
+    trials = some_trials()[:4]
+    for position in (1, 3, 0):
+        history.append(trials[position])
+    assert [trial.number for trial in history.trials()] == [0, 1, 3]
+    for position in (1, 3, 0):
+        with pytest.raises(UsageError, match="already in the history"):
+            history.append(trials[position])
+    history.append(trials[2])
+    assert history.trials() == trials
+
+
 def test_another_process_sees_what_was_appended(tmp_path: Path):
     url = f"sqlite:///{tmp_path}/h.db"
     writer = open_history(url, a_spec())
