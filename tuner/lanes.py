@@ -49,7 +49,9 @@ class _Threads:
         self._stop = threading.Event()
 
     def begin(self, work: Callable[[], Trial]) -> None:
-        self._pool.submit(self._carry_out, work).add_done_callback(self._ended.put)
+        # A signal in the middle would leave a thread that the pool does not know, and so does not wait for.
+        with undisturbed():
+            self._pool.submit(self._carry_out, work).add_done_callback(self._ended.put)
 
     def next_ended(self, *, within_s: float | None = None) -> Trial | None:
         try:
