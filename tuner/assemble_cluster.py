@@ -12,6 +12,7 @@ from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
+from tuner.manifests.cluster.existing.service import ReadObjects
 from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs, served_trial
 from tuner.manifests.cluster.trial_objects import trial_objects
 from tuner.manifests.plain import PlainObject
@@ -107,6 +108,16 @@ def manifest_writer(spec: StudySpec, expires_at: str) -> Callable[[Configuration
         return trial_objects(options, trial).all
 
     return written
+
+
+def read_existing(place: Place, deployment: str) -> tuple[ReadObjects, str]:
+    """A Deployment as it is, and in words in which cluster; writes nothing. Raises UsageError, TransientFailure."""
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_existing import read_deployment
+
+    namespace = _namespace(place)
+    api = open_api(place.access.kubeconfig, context=place.access.context)
+    return read_deployment(api, namespace, deployment), f"context {api.context} ({api.host})"
 
 
 def check_cluster(place: Place) -> Sequence[Finding]:
