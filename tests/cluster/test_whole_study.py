@@ -120,8 +120,9 @@ def test_the_cheapest_spec_that_carries_the_load_is_found_and_nothing_is_left(
     assert code == 0
     table = tmp_path / "trials.csv"
     servetune("report", str(study), "-o", str(table), storage=tmp_path / "study.db")
-    for row in csv.DictReader(table.open()):
-        print({key: value for key, value in row.items() if key in SHOWN})
+    with table.open(newline="") as rows:
+        for row in csv.DictReader(rows):
+            print({key: value for key, value in row.items() if key in SHOWN})
     answer: Any = json.loads(out)
     assert answer["recommendation"]["configuration"] == {"cpu_cores": 0.3, "max_batch_size": 8}
     assert occupied(plane.admin, namespace) == []
