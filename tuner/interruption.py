@@ -70,6 +70,13 @@ def undisturbed() -> Iterator[None]:
             signal.raise_signal(arrived[0])
 
 
+def stop_main_thread() -> None:
+    """From another thread: as if SIGTERM had come, where that is an orderly stop; nothing elsewhere."""
+    main = threading.main_thread().ident
+    if callable(signal.getsignal(signal.SIGTERM)) and main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
+
+
 def _wait_or_leave(received: int, number: int) -> None:
     if received == 2:
         sys.stderr.write("still taking the server down; once more leaves it to `servetune clean`\n")

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
@@ -36,11 +37,15 @@ def some_trials() -> tuple[Trial, ...]:
     )
 
 
-@pytest.fixture(params=["list", "optuna"])
-def history(request: pytest.FixtureRequest, tmp_path: Path) -> History:
+@pytest.fixture(params=["list", "sqlite", "postgres"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    """As tuning opens it: under the study's lease, and behind its fence."""
     if request.param == "list":
-        return ListHistory()
-    return open_history(f"sqlite:///{tmp_path}/h.db", a_spec())
+        yield ListHistory()
+        return
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else f"sqlite:///{tmp_path}/h.db"
+    with coordinating(url, a_spec().name) as fence:
+        yield open_history(url, a_spec(), fence)
 
 
 def test_what_was_appended_comes_back_in_order_and_without_loss(history: History):
