@@ -1,4 +1,4 @@
-"""What tests of more than one folder need: a PostgreSQL server, started once; and what holds for every property."""
+"""What holds for all tests: properties on a slow machine, and a PostgreSQL server, started once."""
 
 from __future__ import annotations
 

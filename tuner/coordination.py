@@ -31,6 +31,10 @@ class Held:
 Tell = Callable[[str], None]
 
 
+def told_nobody(_line: str) -> None:
+    """For who has no screen."""
+
+
 def own_identity() -> str:
     """Who holds a lease: this machine and process, and a word that no later process of that number has."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

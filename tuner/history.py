@@ -40,6 +40,8 @@ TRIAL_ATTRIBUTE = "servetune:trial"
 SPEC_ATTRIBUTE = "servetune:study"
 WARM_ATTRIBUTE = "servetune:warm_start"
 PIN_PREFIX = "servetune:pinned:"
+NUMBER_ATTRIBUTE = "servetune:number"
+"""A trial's own number, where trials beside it ended earlier and so have the storage's."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -60,9 +62,9 @@ class OptunaHistory:
 
         Raises UsageError; InfrastructureError where another coordinator has taken the study over.
         """
-        frozen, tries = self._frozen(trial), itertools.count()
+        tries = itertools.count()
         with self._appending, _storage_errors(self._url):
-            patiently(self._url, lambda: self._append(frozen, trial.number, first=next(tries) == 0))
+            patiently(self._url, lambda: self._append(trial, first=next(tries) == 0))
 
     def trials(self) -> tuple[Trial, ...]:
         with _storage_errors(self._url):
@@ -78,21 +80,23 @@ class OptunaHistory:
             self._study.set_user_attr(key, value)
         return str(self._study.user_attrs[key])
 
-    def _append(self, frozen: optuna.trial.FrozenTrial, number: int, *, first: bool) -> None:
-        known = self._study.get_trials(deepcopy=False)
-        text = frozen.user_attrs[TRIAL_ATTRIBUTE]
-        if not first and number + 1 == len(known) and known[number].user_attrs.get(TRIAL_ATTRIBUTE) == text:
-            # The connection broke after the commit.
-            return
-        if number != len(known):
+    def _append(self, trial: Trial, *, first: bool) -> None:
+        known = {_number(frozen): frozen for frozen in self._study.get_trials(deepcopy=False)}
+        frozen = self._frozen(trial, alike=trial.number == len(known))
+        if trial.number in known:
+            text = frozen.user_attrs[TRIAL_ATTRIBUTE]
+            if not first and known[trial.number].user_attrs.get(TRIAL_ATTRIBUTE) == text:
+                # The connection broke after the commit.
+                return
             raise UsageError(
-                f"trial {number} is already in the history of study {self._study.study_name}",
+                f"trial {trial.number} is already in the history of study {self._study.study_name}",
                 hint="another process tunes the same study; wait for it to end",
             )
         with nullcontext() if self._guard is None else self._guard.one_transaction():
             self._study.add_trial(frozen)
 
-    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+    def _frozen(self, trial: Trial, *, alike: bool) -> optuna.trial.FrozenTrial:
+        """`alike`: the storage gives it the same number."""
         state, value = _state_and_value(trial)
         return optuna.trial.create_trial(
             state=state,
@@ -103,6 +107,7 @@ class OptunaHistory:
                 "purpose": trial.purpose.kind,
                 "outcome": _in_words(trial),
                 TRIAL_ATTRIBUTE: trial_to_json(trial),
+                **({} if alike else {NUMBER_ATTRIBUTE: trial.number}),
             },
         )
 
@@ -231,8 +236,14 @@ def study_names(storage_url: str) -> tuple[str, ...]:
 
 
 def _read_trials(study: optuna.Study) -> tuple[Trial, ...]:
+    """In order of their numbers, in whatever order they ended."""
     texts = [frozen.user_attrs.get(TRIAL_ATTRIBUTE) for frozen in study.get_trials(deepcopy=False)]
-    return tuple(trial_from_json(text) for text in texts if text is not None)
+    found = (trial_from_json(text) for text in texts if text is not None)
+    return tuple(sorted(found, key=lambda trial: trial.number))
+
+
+def _number(frozen: optuna.trial.FrozenTrial) -> int:
+    return int(frozen.user_attrs.get(NUMBER_ATTRIBUTE, frozen.number))
 
 
 def _refuse_another(study: optuna.Study, asked: StudySpec) -> None:

@@ -35,7 +35,7 @@ DOORS = {
     "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": {"runners.kubernetes_api"},
-    "tenacity": {"runners.kubernetes_api", "tuner.database"},
+    "tenacity": {"runners.patience", "tuner.database"},
 }
 HEAVY = ("pandas", "matplotlib", "optuna", "skopt", "locust", "kubernetes", "tensorrt", "scipy", "numpy", "sklearn")
 

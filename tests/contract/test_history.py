@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import multiprocessing
@@ -24,6 +25,7 @@ from tuner.ports import History
 from tuner.wire import trial_from_json, trial_to_json
 
 
+@functools.cache
 def some_trials() -> tuple[Trial, ...]:
     """A whole study's trials, with an infeasible, a failed and an infinitely late one among them."""
     study = setting(a_spec(), lambda c, _p: 0.02 if c["cpu_cores"] == 2 else 9.9)
@@ -65,6 +67,18 @@ def test_the_same_number_twice_is_refused_and_nothing_changes(history: History):
     with pytest.raises(UsageError, match="already in the history"):
         history.append(first)
     assert history.trials() == (first,)
+
+
+def test_trials_that_ended_in_another_order_come_back_by_their_numbers(history: History):
+    trials = some_trials()[:4]
+    for position in (1, 3, 0):
+        history.append(trials[position])
+    assert [trial.number for trial in history.trials()] == [0, 1, 3]
+    for position in (1, 3, 0):
+        with pytest.raises(UsageError, match="already in the history"):
+            history.append(trials[position])
+    history.append(trials[2])
+    assert history.trials() == trials
 
 
 def test_another_process_sees_what_was_appended(tmp_path: Path):
