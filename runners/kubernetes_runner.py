@@ -34,6 +34,13 @@ HOST_PORTS = range(20_000, 30_000, 3)
 _DEPLOYMENT = re.compile(r"(?:.*-)?(\d+)-(\d+)")
 
 
+def server_port(options: ClusterOptions, trial: int, attempt: int = 1) -> int:
+    """The first of the trial's ports. On the host's network no trials of a study share one that are less than a
+    thousand numbers apart.
+    """
+    return HOST_PORTS[(7 * trial + attempt) % len(HOST_PORTS)] if options.network == "host" else POD_NETWORK_PORT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     watch: TrialWatch
@@ -42,7 +49,7 @@ class _Running:
 
 
 class KubernetesRunner:
-    """Deploys into one namespace of one cluster; see `tuner.ports.Runner`.
+    """Deploys into one namespace of one cluster; see `tuner.ports.Runner`. Several threads may use it at once.
 
     Who uses it holds the study's lease: what is there of the same study's trials is taken for an earlier crash's.
     `config_pbtxt` renders a configuration; empty text: the model's own stands.
@@ -126,7 +133,6 @@ class KubernetesRunner:
         deadlines = self._options.deadlines
         lasts_s = deadlines.schedule_s + deadlines.pull_s + deadlines.prepare_s + deadlines.load_s + MEASURED_FOR_S
         expiry = datetime.now(UTC) + timedelta(seconds=lasts_s + deadlines.teardown_s)
-        on_host = self._options.network == "host"
         return served_trial(
             self._spec,
             configuration,
@@ -134,7 +140,7 @@ class KubernetesRunner:
             attempt=attempt,
             expires_at=expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
             config_pbtxt=self._config_pbtxt(configuration),
-            http_port=HOST_PORTS[(7 * trial + attempt) % len(HOST_PORTS)] if on_host else POD_NETWORK_PORT,
+            http_port=server_port(self._options, trial, attempt),
         )
 
     def _clear(self, trial: ServedTrial, objects: TrialObjects) -> None:

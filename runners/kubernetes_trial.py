@@ -12,6 +12,7 @@ from runners.kubernetes_paths import collection, path_of
 from runners.kubernetes_watch import PodWatch
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.errors import CleanupFailed, TransientFailure, TunerError, UsageError
+from tuner.interruption import heed
 from tuner.manifests.cluster.classify import classify, server_pods
 from tuner.manifests.cluster.comparison import dropped_fields
 from tuner.manifests.cluster.naming import (
@@ -131,6 +132,7 @@ class TrialWatch:
     def await_ready(self) -> Ready:
         """Raises InfeasibleConfiguration, TransientFailure, UsageError by what the cluster says; ApiRefused."""
         while True:
+            heed()
             state = self.state(wait_s=LOOK_S)
             match state:
                 case Ready():

@@ -45,6 +45,7 @@ class Finding(Protocol):
 def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
     from load_profiles.locust_generator import LocustLoadGenerator
+    from runners.kubernetes_admission import KubernetesAdmission, refuse_auto
     from runners.kubernetes_api import open_api
     from runners.kubernetes_config import config_text
     from runners.kubernetes_runner import KubernetesRunner
@@ -52,15 +53,24 @@ def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[
 
     warn = logging.getLogger("servetune").warning
     clock = SystemClock()
+    api, options = open_api(access.kubeconfig, context=access.context), cluster_options(spec)
+    if spec.runner.parallel_trials == "auto":
+        refuse_auto(api, options)
     runner = KubernetesRunner(
-        api=open_api(access.kubeconfig, context=access.context),
+        api=api,
         spec=spec,
-        options=cluster_options(spec),
+        options=options,
         config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
         clock=clock,
     )
     with LocustLoadGenerator(on_progress=on_progress) as load:
-        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+        yield Bench(
+            runner=runner,
+            load=load,
+            clock=clock,
+            wall_clock=wall_clock_text,
+            admission=KubernetesAdmission(api, spec, options, load_in_cluster=False),
+        )
 
 
 def cluster_options(spec: StudySpec) -> ClusterOptions:

@@ -68,6 +68,7 @@ def cluster_options(
             replicas=sharing.replicas,
             queue=sharing.queue or "",
             resource=sharing.resource or "",
+            neighbours=sharing.neighbours,
         ),
         capacity_labels=tuple(
             sorted((term, tuple(sorted(labels.items()))) for term, labels in section.capacity_labels.items())
