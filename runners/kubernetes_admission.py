@@ -27,14 +27,11 @@ class KubernetesAdmission:
     """Implements `tuner.ports.Admission` for the trials of one study.
 
     Where the nodes may not be looked at, only quotas hold a trial back, and where pods of other namespaces may not be,
-    those of this one stand for all. `load_in_cluster`: each trial has pods that send its load.
+    those of this one stand for all.
     """
 
-    def __init__(
-        self, api: KubernetesApi, spec: StudySpec, options: ClusterOptions, *, load_in_cluster: bool = True
-    ) -> None:
+    def __init__(self, api: KubernetesApi, spec: StudySpec, options: ClusterOptions) -> None:
         self._api, self._spec, self._options = api, spec, options
-        self._load_in_cluster = load_in_cluster
 
     def room(self, number: int, configuration: Configuration, beside: Sequence[tuple[int, Configuration]]) -> Room:
         """Raises UsageError where no node has the labels that are asked for, TransientFailure."""
@@ -92,7 +89,7 @@ class KubernetesAdmission:
         port = server_port(self._options, number)
         trial = served_trial(self._spec, configuration, trial=number, expires_at="", http_port=port)
         yield self._named(trial.id, "server", server_template(self._options, trial))
-        if self._load_in_cluster:
+        if self._options.load.sent_from == "pods":
             yield self._named(trial.id, "load-master", {"spec": _load_pod(self._options)})
             for _ in range(self._options.load.workers):
                 yield self._named(trial.id, "load-worker", {"spec": _load_pod(self._options)})

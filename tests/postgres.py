@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,15 +49,25 @@ class PostgresServer:
             one.bind(("127.0.0.1", 0))
             self.port: int = one.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+        # It dies with the thread that started it, and may be started from threads that end.
+        self._starter = ThreadPoolExecutor(max_workers=1)
         self._make()
 
     def start(self) -> None:
         """It answers on return."""
-        argv = ["-D", self._data, "-k", self._folder, "-h", "127.0.0.1", "-p", str(self.port), "-c", "fsync=off"]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._as_account(), self._programs / "postgres", *argv], stdout=log, stderr=log, cwd=self._folder
-            )
+        argv: list[str | Path] = [
+            "-D",
+            self._data,
+            "-k",
+            self._folder,
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-c",
+            "fsync=off",
+        ]
+        self._process = self._starter.submit(self._begun, argv).result()
         until_s = time.monotonic() + START_S
         while True:
             try:
@@ -65,6 +76,11 @@ class PostgresServer:
                 assert time.monotonic() < until_s, (self._folder / "log").read_text()
                 assert self._process.poll() is None, (self._folder / "log").read_text()
                 time.sleep(0.05)
+
+    def _begun(self, argv: list[str | Path]) -> subprocess.Popen[bytes]:
+        command = [*self._as_account(), self._programs / "postgres", *argv]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """SIGQUIT is its crash: no transaction is waited for, and it recovers at the next start."""

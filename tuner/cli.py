@@ -6,13 +6,14 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_init import init
 from tuner.cli_options import (
     DEFAULT_STORAGE,
     AllowOption,
@@ -24,6 +25,8 @@ from tuner.cli_options import (
     ExpectOption,
     JsonOption,
     KubeconfigOption,
+    LeaseOption,
+    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -35,6 +38,7 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
+    SetOption,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -47,7 +51,9 @@ from tuner.cli_options import (
     WarmupOption,
     WorkersOption,
 )
-from tuner.domain.errors import InfrastructureError, TunerError
+from tuner.cli_output import say as _say
+from tuner.cli_output import say_and_exit as _say_and_exit
+from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
 app = typer.Typer(
@@ -77,14 +83,7 @@ def root(
     """Find the cheapest serving spec that meets your SLOs, and prove it."""
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml"),
-) -> None:
-    """Write a commented study file to start from."""
-    from tuner.commands import write_template
-
-    _say(write_template(path))
+app.command()(init)
 
 
 @app.command()
@@ -97,13 +96,23 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 
 
 @app.command()
-def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+def plan(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    manifests: ManifestsOption = "",
+    settings: SetOption = None,
+) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
     from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text, price_warnings
 
     spec, history = find_study(study, storage)
     preflight(spec)
+    if manifests or settings:
+        from tuner.plan_command import print_manifests
+
+        _say(print_manifests(spec, manifests, settings or ()))
+        return
     _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
@@ -117,9 +126,11 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
+    lease: LeaseOption = "15s",
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
     from tuner.commands import find_study, refuse_report, render, tune_study, write_report
+    from tuner.load_options import duration_s
     from tuner.place import ClusterAccess
 
     if report is not None:
@@ -127,7 +138,8 @@ def tune(
     spec, _ = find_study(study, storage)
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose)
+        lease_s = duration_s(lease)
+        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
     _say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)
@@ -310,25 +322,6 @@ def clean(
     place = Place(runner=runner.value, namespace=namespace, access=access)
     for line in remove_leftovers(place, dry_run=dry_run):
         _say(line)
-
-
-def _say(text: str) -> None:
-    """Print on stdout. A reader that has left is no error, and does not change the exit code; a full disk is one.
-
-    Raises InfrastructureError.
-    """
-    try:
-        typer.echo(text)
-    except OSError as error:
-        # Else the interpreter would try to write the rest once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
-
-
-def _say_and_exit(text: str, exit_code: int) -> NoReturn:
-    _say(text)
-    raise typer.Exit(exit_code)
 
 
 def _stderr() -> Console:

@@ -10,23 +10,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tuner.clock import SystemClock
-from tuner.coordination import LEASE_S, RENEWALS_A_LEASE, Tell, kept, own_identity, take_over
+from tuner.coordination import LEASE_S, RENEWALS_A_LEASE, Tell, kept, own_identity, take_over, told_nobody
 from tuner.domain.errors import InfrastructureError, UsageError
 from tuner.interruption import undisturbed
 from tuner.postgres_lease import Fence, PostgresLease
 from tuner.storage_url import SQLITE_PREFIX, is_postgres
 
+SHORTEST_LEASE_S = 1.0
 IN_MEMORY = ("", ":memory:")
 
 
 @contextmanager
 def coordinating(
-    storage_url: str, study: str, *, lease_s: float = LEASE_S, tell: Tell = lambda _line: None
+    storage_url: str, study: str, *, lease_s: float = LEASE_S, tell: Tell = told_nobody
 ) -> Iterator[Fence | None]:
     """Hold the study for this process; the fence is what its history writes behind, where the database has one.
 
     Raises UsageError if another process holds it, or it cannot be held; InfrastructureError if it is lost meanwhile.
     """
+    if lease_s < SHORTEST_LEASE_S:
+        raise UsageError(f"a lease of {lease_s:g} s is too short to be renewed in time", hint="write 15s")
     if storage_url.startswith(SQLITE_PREFIX):
         with _locked(storage_url, study):
             yield None

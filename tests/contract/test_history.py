@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import multiprocessing
@@ -24,6 +25,7 @@ from tuner.ports import History
 from tuner.wire import trial_from_json, trial_to_json
 
 
+@functools.cache
 def some_trials() -> tuple[Trial, ...]:
     """A whole study's trials, with an infeasible, a failed and an infinitely late one among them."""
     study = setting(a_spec(), lambda c, _p: 0.02 if c["cpu_cores"] == 2 else 9.9)

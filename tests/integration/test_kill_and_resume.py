@@ -90,6 +90,7 @@ def trials_of(storage: str) -> list[Trial]:
     return [replace(trial, started_at="") for trial in read_study(storage, "killed")[1]]
 
 
+@pytest.mark.timeout(1800)
 def test_twenty_kills_leave_the_trials_of_an_undisturbed_study(tmp_path: Path):
     """Whenever a study ends before its kill came, the next one begins, until twenty kills have really happened."""
     study = study_file(tmp_path, SIMULATED)
@@ -192,7 +193,7 @@ def remains(mark: str) -> list[str]:
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_twenty_kills_of_real_servers_leave_nothing_behind_after_the_resume(tmp_path: Path):
     """Delays are drawn too, so that the kill falls into the start of the server, its warm-up, its window, its end."""
     shutil.copy(ROOT / "examples/quickstart/cls.onnx", tmp_path)
