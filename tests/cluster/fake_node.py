@@ -76,7 +76,7 @@ class FakeNodes:
             self._admin.delete(path, gracePeriodSeconds=0)
             return
         container = pod["spec"]["containers"][0]
-        fault = next((one["value"] for one in container.get("env", []) if one["name"] == "FAULT"), "")
+        fault = next((one.get("value", "") for one in container.get("env", []) if one["name"] == "FAULT"), "")
         step = self._steps[uid] = self._steps.get(uid, -1) + 1
         if step == 0:
             status = FAULTS[fault] if fault else self._serve(uid, container)
