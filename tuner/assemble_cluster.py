@@ -11,8 +11,8 @@ from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
 from tuner.domain.spec import StudySpec
-from tuner.place import ClusterAccess, Place
-from tuner.study import Bench
+from tuner.place import Place, Site
+from tuner.trial_run import Bench
 
 
 class SeenLoad(Protocol):
@@ -42,24 +42,25 @@ class Finding(Protocol):
 
 
 @contextmanager
-def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
+def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
-    from load_profiles.locust_generator import LocustLoadGenerator
     from runners.kubernetes_api import open_api
     from runners.kubernetes_config import config_text
     from runners.kubernetes_runner import KubernetesRunner
     from runners.server_environment import default_cache_dir, server_environment
+    from tuner.assemble_load import cluster_load
 
     warn = logging.getLogger("servetune").warning
     clock = SystemClock()
+    api, options = open_api(site.access.kubeconfig, context=site.access.context), cluster_options(spec)
     runner = KubernetesRunner(
-        api=open_api(access.kubeconfig, context=access.context),
+        api=api,
         spec=spec,
-        options=cluster_options(spec),
+        options=options,
         config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
         clock=clock,
     )
-    with LocustLoadGenerator(on_progress=on_progress) as load:
+    with cluster_load(api, options, runner.place_for_load, clock, on_progress) as load:
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 

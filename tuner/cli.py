@@ -24,6 +24,7 @@ from tuner.cli_options import (
     ExpectOption,
     JsonOption,
     KubeconfigOption,
+    LeaseOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -117,9 +118,11 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
+    lease: LeaseOption = "15s",
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
     from tuner.commands import find_study, refuse_report, render, tune_study, write_report
+    from tuner.load_options import duration_s
     from tuner.place import ClusterAccess
 
     if report is not None:
@@ -127,7 +130,8 @@ def tune(
     spec, _ = find_study(study, storage)
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose)
+        lease_s = duration_s(lease)
+        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
     _say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)

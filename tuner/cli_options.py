@@ -12,7 +12,14 @@ from tuner.load_help import ARRIVALS_HELP, PAYLOAD_HELP, SLO_HELP, TRACE_HELP
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 StorageOption = Annotated[
-    str, typer.Option("--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE.")
+    str,
+    typer.Option(
+        "--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE, postgresql://..."
+    ),
+]
+LeaseOption = Annotated[
+    str,
+    typer.Option("--lease", envvar="SERVETUNE_LEASE", help="How long a study stays its coordinator's if that dies."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the answer is always printed.")]

@@ -51,6 +51,7 @@ def cluster_options(
             memory_gib=load.memory_gib,
             service_account=load.service_account or "",
             node_labels=tuple(sorted(load.node_labels.items())),
+            sent_from=load.sent_from,
         ),
         image=section.image or image,
         base=base,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.types import StringConstraints
 
-from tuner.domain.cluster import GpuLabelScheme, Network, ShareSchemeName
+from tuner.domain.cluster import GpuLabelScheme, LoadFrom, Network, ShareSchemeName
 from tuner.domain.cost import Term
 
 DNS_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -112,6 +112,9 @@ class LoadPodsSection(_Part):
     memory_gib: Annotated[float, Field(gt=0, le=65_536)] = 1.0
     service_account: DnsName | None = None
     node_labels: Labels = {}
+    sent_from: LoadFrom = Field(
+        default="pods", description="controller: straight from servetune's own process; a doubt in every measurement."
+    )
 
 
 class KubernetesSection(_Part):

@@ -7,7 +7,7 @@ show, the simulated queue.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +16,13 @@ import pytest
 
 from runners.kubernetes_api import ANSWER_S, PATIENCE_S, open_api
 from runners.kubernetes_runner import KubernetesRunner
-from tests.cluster.control_plane import ControlPlane, free_port
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fake_node import FakeNodes
 from tests.cluster.fault_proxy import Fault, FaultProxy, Plan, fault_proxy, kubeconfig_through, told
 from tests.cluster.kserve_pod import MODEL
-from tests.cluster.runners import DEADLINES, IMAGE, infer, occupied, options
+from tests.cluster.processes import await_true
+from tests.cluster.rest import exists
+from tests.cluster.runners import DEADLINES, IMAGE, infer, occupied, options, own_node
 from tests.cluster.simulated_load import SimulatedLoad
 from tests.fakes import ListHistory
 from tests.specs import a_spec, space_of
@@ -39,7 +41,6 @@ from tuner.study import Bench, run_study
 pytestmark = pytest.mark.cluster
 SMALL = Configuration.of({"cpu_cores": 0.25, "memory_gib": 0.25})
 OUTAGE_S = 60.0
-PATIENT = replace(DEADLINES, schedule_s=60, pull_s=60, load_s=60, teardown_s=120)
 
 
 def study_of(space: SearchSpace) -> StudySpec:
@@ -65,13 +66,12 @@ class Ended:
 def runner_through(
     proxy: FaultProxy, plane: ControlPlane, namespace: str, spec: StudySpec, *, answer_s: float = 1.0, **changes: Any
 ) -> KubernetesRunner:
-    port = [{"name": "http", "containerPort": free_port()}]
     return KubernetesRunner(
         api=open_api(
             kubeconfig_through(proxy, plane), answer_s=answer_s, patience_s=changes.pop("patience_s", PATIENCE_S)
         ),
         spec=spec,
-        options=options(namespace, container={"ports": port}, **({"deadlines": PATIENT} | changes)),
+        options=options(namespace, **changes),
         config_pbtxt=lambda _configuration: "",
         clock=SystemClock(),
     )
@@ -239,7 +239,7 @@ def test_an_api_that_stays_away_ends_a_trial_after_its_patience_and_says_what_is
 ):
     spec = study_of(space_of(cpu_cores=(1,)))
     with fault_proxy(plane) as proxy:
-        short = replace(PATIENT, teardown_s=2)
+        short = replace(DEADLINES, teardown_s=2)
         runner = runner_through(proxy, plane, namespace, spec, patience_s=1.0, deadlines=short)
         with (
             pytest.raises(CleanupFailed, match=r"left behind: everything of trial 1 .*gave no answer"),
@@ -275,7 +275,13 @@ def test_what_the_proxy_calls_a_request_is_what_the_access_rules_call_it(plane: 
 
 
 @pytest.fixture
-def second_namespace(plane: ControlPlane, namespace: str) -> str:
+def second_namespace(plane: ControlPlane, node: FakeNodes, namespace: str) -> Iterator[str]:
+    """With a node of its own."""
     name = f"{namespace}-2"
     plane.admin.post("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
-    return name
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    await_true("the namespace has its account", lambda: exists(plane.admin, account))
+    node.add(f"node-{name}", labels=own_node(name))
+    yield name
+    node.remove(f"node-{name}")
+    plane.admin.delete(f"/api/v1/namespaces/{name}")

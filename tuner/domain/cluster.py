@@ -22,6 +22,7 @@ ShareSchemeName = Literal[
     "dra_mig",
     "dra_mps",
 ]
+LoadFrom = Literal["pods", "controller"]
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -134,7 +135,10 @@ class BasePod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPods:
-    """The pods that send the load: the project's own image, so many workers of so much each."""
+    """The pods that send the load: the project's own image, so many workers of so much each.
+
+    `sent_from` the controller: there are none of them, and every measurement says so.
+    """
 
     image: str
     workers: int = 1
@@ -142,6 +146,7 @@ class LoadPods:
     memory_gib: float = 1.0
     service_account: str = ""
     node_labels: Pairs = ()
+    sent_from: LoadFrom = "pods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
