@@ -6,13 +6,14 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_init import init
 from tuner.cli_options import (
     DEFAULT_STORAGE,
     AllowOption,
@@ -25,6 +26,7 @@ from tuner.cli_options import (
     JsonOption,
     KubeconfigOption,
     LeaseOption,
+    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -36,6 +38,7 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
+    SetOption,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -48,7 +51,9 @@ from tuner.cli_options import (
     WarmupOption,
     WorkersOption,
 )
-from tuner.domain.errors import InfrastructureError, TunerError
+from tuner.cli_output import say as _say
+from tuner.cli_output import say_and_exit as _say_and_exit
+from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
 app = typer.Typer(
@@ -78,14 +83,7 @@ def root(
     """Find the cheapest serving spec that meets your SLOs, and prove it."""
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml"),
-) -> None:
-    """Write a commented study file to start from."""
-    from tuner.commands import write_template
-
-    _say(write_template(path))
+app.command()(init)
 
 
 @app.command()
@@ -98,13 +96,23 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 
 
 @app.command()
-def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+def plan(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    manifests: ManifestsOption = "",
+    settings: SetOption = None,
+) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
     from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text, price_warnings
 
     spec, history = find_study(study, storage)
     preflight(spec)
+    if manifests or settings:
+        from tuner.plan_command import print_manifests
+
+        _say(print_manifests(spec, manifests, settings or ()))
+        return
     _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
@@ -314,25 +322,6 @@ def clean(
     place = Place(runner=runner.value, namespace=namespace, access=access)
     for line in remove_leftovers(place, dry_run=dry_run):
         _say(line)
-
-
-def _say(text: str) -> None:
-    """Print on stdout. A reader that has left is no error, and does not change the exit code; a full disk is one.
-
-    Raises InfrastructureError.
-    """
-    try:
-        typer.echo(text)
-    except OSError as error:
-        # Else the interpreter would try to write the rest once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
-
-
-def _say_and_exit(text: str, exit_code: int) -> NoReturn:
-    _say(text)
-    raise typer.Exit(exit_code)
 
 
 def _stderr() -> Console:

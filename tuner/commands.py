@@ -165,20 +165,7 @@ def write_report(answer: Answer, path: Path) -> str:
         explanation=answer.explanation,
         warm=answer.warm,
     )
-    return _write(path, render_report(path.suffix, told))
-
-
-def write_template(path: Path) -> str:
-    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
-    from tuner.prices import default_price_book
-    from tuner.spec_template import study_template
-
-    refuse_unwritable(path)
-    book = path.with_name("prices.csv")
-    for wanted in (path, book):
-        if wanted.exists():
-            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+    return write_text(path, render_report(path.suffix, told))
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -190,7 +177,8 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def _write(path: Path, text: str) -> str:
+def write_text(path: Path, text: str) -> str:
+    """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:

@@ -74,6 +74,7 @@ def cluster_options(
             sorted((term, tuple(sorted(labels.items()))) for term, labels in section.capacity_labels.items())
         ),
         pull_secrets=tuple(section.pull_secrets),
+        service_account=section.service_account or "",
         autoscaled=section.autoscaled,
         deadlines=PhaseDeadlines(**deadlines.model_dump(), load_s=load_s),
     )

@@ -64,7 +64,7 @@ class EngineSection(_Part):
     """An engine is built on the GPU it will run on, once for equal content."""
 
     image: ImageByDigest
-    command: Command = Field(description="Writes the file named by ENGINE_FILE; finds the model in MODEL_FOLDER.")
+    command: Command = Field(description="Writes the file $(ENGINE_FILE); finds the model in $(MODEL_FOLDER).")
     cache_claim: DnsName = Field(description="A PersistentVolumeClaim that keeps engines.")
     file_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "model.plan"
 
@@ -139,6 +139,9 @@ class KubernetesSection(_Part):
     )
     pull_secrets: Annotated[list[DnsName], Field(max_length=16)] = Field(
         default=[], description="Secrets with which images are pulled."
+    )
+    service_account: DnsName | None = Field(
+        default=None, description="The server's, where a workload identity fetches the model; no token is mounted."
     )
     autoscaled: bool = Field(default=False, description="New nodes may come: wait where none fits.")
     deadlines: DeadlinesSection = DeadlinesSection()

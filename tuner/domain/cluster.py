@@ -154,7 +154,8 @@ class ClusterOptions:
     """Everything the cluster runner is told. `base` or `image`, not both; `autoscaled`: new nodes may come.
 
     `host_address` is what a server on the host's network listens on. `capacity_labels` are the user's own labels for
-    spot and on-demand nodes, by price term.
+    spot and on-demand nodes, by price term. `service_account` is the server's, as a store of models may ask for one;
+    its token is not mounted.
     """
 
     namespace: str
@@ -173,6 +174,7 @@ class ClusterOptions:
     sharing: GpuSharing = GpuSharing()
     capacity_labels: tuple[tuple[str, Pairs], ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    service_account: str = ""
     autoscaled: bool = False
     deadlines: PhaseDeadlines = PhaseDeadlines()
 
