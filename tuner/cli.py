@@ -26,7 +26,6 @@ from tuner.cli_options import (
     JsonOption,
     KubeconfigOption,
     LeaseOption,
-    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -38,7 +37,6 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
-    SetOption,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -53,6 +51,7 @@ from tuner.cli_options import (
 )
 from tuner.cli_output import say as _say
 from tuner.cli_output import say_and_exit as _say_and_exit
+from tuner.cli_plan import plan
 from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
@@ -95,25 +94,7 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
     _say(describe(load_spec(study)))
 
 
-@app.command()
-def plan(
-    study: StudyArgument,
-    storage: StorageOption = DEFAULT_STORAGE,
-    manifests: ManifestsOption = "",
-    settings: SetOption = None,
-) -> None:
-    """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
-    from tuner.assemble import preflight
-    from tuner.commands import find_study, plan_text, price_warnings
-
-    spec, history = find_study(study, storage)
-    preflight(spec)
-    if manifests or settings:
-        from tuner.plan_command import print_manifests
-
-        _say(print_manifests(spec, manifests, settings or ()))
-        return
-    _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
+app.command()(plan)
 
 
 @app.command()
