@@ -289,6 +289,15 @@ def imported_prices(file: Path, book: Path, *, region: str, as_of: date, term: L
     return "\n".join(gpu_rows(read_machines(file), priced, region=region, as_of=as_of, source=file.name))
 
 
+def schema_of(kind: str) -> str:
+    """JSON Schema (draft 2020-12) of study files, lock files, or the gate's document."""
+    from tuner.gate_document import gate_schema
+    from tuner.lock_file import lock_schema
+    from tuner.spec_schema import study_schema
+
+    return {"study": study_schema, "lock": lock_schema, "gate": gate_schema}[kind]()
+
+
 def price_warnings(spec: StudySpec) -> tuple[str, ...]:
     """What a reader of the prices in use should know of their dates."""
     from tuner.fingerprint import prices_used

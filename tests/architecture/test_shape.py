@@ -16,7 +16,14 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # Library -> the only modules that may import it.
 DOORS = {
-    "typer": {"tuner.cli", "tuner.cli_init", "tuner.cli_plan", "tuner.cli_options", "tuner.cli_output"},
+    "typer": {
+        "tuner.cli",
+        "tuner.cli_gate",
+        "tuner.cli_init",
+        "tuner.cli_options",
+        "tuner.cli_output",
+        "tuner.cli_plan",
+    },
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},
@@ -26,6 +33,7 @@ DOORS = {
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
     "jinja2": {"reports.html_page"},
+    "junitparser": {"reports.gate_junit"},
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
     "httptools": {"load_profiles.http_answer"},
