@@ -6,13 +6,13 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_export import export
 from tuner.cli_options import (
     DEFAULT_STORAGE,
     AllowOption,
@@ -47,7 +47,8 @@ from tuner.cli_options import (
     WarmupOption,
     WorkersOption,
 )
-from tuner.domain.errors import InfrastructureError, TunerError
+from tuner.cli_output import say, say_and_exit, stderr
+from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
 app = typer.Typer(
@@ -60,11 +61,12 @@ app = typer.Typer(
 
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
+app.command()(export)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        _say(f"servetune {__version__}")
+        say(f"servetune {__version__}")
         raise typer.Exit
 
 
@@ -84,7 +86,7 @@ def init(
     """Write a commented study file to start from."""
     from tuner.commands import write_template
 
-    _say(write_template(path))
+    say(write_template(path))
 
 
 @app.command()
@@ -93,7 +95,7 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
     from tuner.commands import describe
     from tuner.spec_file import load_spec
 
-    _say(describe(load_spec(study)))
+    say(describe(load_spec(study)))
 
 
 @app.command()
@@ -104,7 +106,7 @@ def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None
 
     spec, history = find_study(study, storage)
     preflight(spec)
-    _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
+    say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
 @app.command()
@@ -127,8 +129,8 @@ def tune(
     spec, _ = find_study(study, storage)
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose)
-    _say(render(answer, json=json))
+        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose)
+    say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)
     raise typer.Exit(answer.exit_code)
@@ -184,7 +186,7 @@ def load(
         metrics_url=metrics_url,
     )
     with orderly_stop("stopped; no more load is sent, and what was measured is not reported"):
-        _say_and_exit(*answer(request, json=json))
+        say_and_exit(*answer(request, json=json))
 
 
 @app.command("load-worker")
@@ -210,7 +212,7 @@ def recommend(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, js
     from tuner.commands import explained_now, find_study, render
 
     answer = explained_now(*find_study(study, storage), storage)
-    _say(render(answer, json=json))
+    say(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
 
@@ -222,7 +224,7 @@ def status(
     """Show the trials of a study, or list the studies in the storage."""
     from tuner.commands import find_study, list_studies, status_text
 
-    _say(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
+    say(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
 
 
 @app.command()
@@ -236,7 +238,7 @@ def report(
     """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
     from tuner.commands import explained_now, find_study, write_report
 
-    _say(write_report(explained_now(*find_study(study, storage), storage), output))
+    say(write_report(explained_now(*find_study(study, storage), storage), output))
 
 
 @app.command()
@@ -245,7 +247,7 @@ def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> No
     from tuner.commands import find_study, price_warnings, prices_text
 
     spec, _ = find_study(study, storage)
-    _say("\n".join([prices_text(spec), *price_warnings(spec)]))
+    say("\n".join([prices_text(spec), *price_warnings(spec)]))
 
 
 @catalogue.command("import")
@@ -259,7 +261,7 @@ def import_prices(
     """Print price book rows for every GPU type of a public price list: check them, then append them to your book."""
     from tuner.commands import imported_prices
 
-    _say(imported_prices(file, book, region=region, as_of=as_of.date(), term=term.value))
+    say(imported_prices(file, book, region=region, as_of=as_of.date(), term=term.value))
 
 
 @app.command()
@@ -267,7 +269,7 @@ def schema() -> None:
     """Print the JSON Schema of study files."""
     from tuner.spec_schema import study_schema
 
-    _say(study_schema())
+    say(study_schema())
 
 
 @app.command()
@@ -287,10 +289,10 @@ def doctor(
     findings = check(place)
     for finding in findings:
         mark = "ok" if finding.ok else "missing" if finding.needed else "note"
-        _say(f"{mark:8s}{finding.what}: {finding.detail}")
+        say(f"{mark:8s}{finding.what}: {finding.detail}")
     complete = all(finding.ok or not finding.needed for finding in findings)
     if not complete and runner is RunnerChoice.KUBERNETES:
-        _say(access_manifest(place))
+        say(access_manifest(place))
     raise typer.Exit(0 if complete else 7)
 
 
@@ -309,30 +311,7 @@ def clean(
     access = ClusterAccess(kubeconfig=kubeconfig, context=context)
     place = Place(runner=runner.value, namespace=namespace, access=access)
     for line in remove_leftovers(place, dry_run=dry_run):
-        _say(line)
-
-
-def _say(text: str) -> None:
-    """Print on stdout. A reader that has left is no error, and does not change the exit code; a full disk is one.
-
-    Raises InfrastructureError.
-    """
-    try:
-        typer.echo(text)
-    except OSError as error:
-        # Else the interpreter would try to write the rest once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise InfrastructureError(f"the answer cannot be printed: {error.strerror}") from error
-
-
-def _say_and_exit(text: str, exit_code: int) -> NoReturn:
-    _say(text)
-    raise typer.Exit(exit_code)
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)
+        say(line)
 
 
 def main() -> None:
@@ -340,14 +319,14 @@ def main() -> None:
     try:
         app()
     except TunerError as error:
-        _stderr().print(Text(f"servetune: {error}" if error.exit_code != 2 else str(error)), soft_wrap=True)
+        stderr().print(Text(f"servetune: {error}" if error.exit_code != 2 else str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
     except Interrupted as error:
-        _stderr().print(Text(error.message), soft_wrap=True)
+        stderr().print(Text(error.message), soft_wrap=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get("SERVETUNE_DEBUG"):
             raise
         message = f"servetune has a bug: {type(error).__name__}: {error} (SERVETUNE_DEBUG=1 shows where)"
-        _stderr().print(Text(message), soft_wrap=True)
+        stderr().print(Text(message), soft_wrap=True)
         sys.exit(1)

@@ -155,7 +155,7 @@ def write_report(answer: Answer, path: Path) -> str:
         explanation=answer.explanation,
         warm=answer.warm,
     )
-    return _write(path, render_report(path.suffix, told))
+    return write_whole(path, render_report(path.suffix, told))
 
 
 def write_template(path: Path) -> str:
@@ -168,7 +168,7 @@ def write_template(path: Path) -> str:
     for wanted in (path, book):
         if wanted.exists():
             raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+    return "\n".join([write_whole(path, study_template()), write_whole(book, default_price_book())])
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -180,11 +180,12 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def _write(path: Path, text: str) -> str:
+def write_whole(path: Path, content: str | bytes) -> str:
+    """Write a file, whole or not at all; says so. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

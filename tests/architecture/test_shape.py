@@ -16,12 +16,12 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # Library -> the only modules that may import it.
 DOORS = {
-    "typer": {"tuner.cli", "tuner.cli_options"},
+    "typer": {"tuner.cli", "tuner.cli_export", "tuner.cli_options", "tuner.cli_output"},
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.history"},
     "skopt": {"tuner.search.skopt_surrogate"},
     "threadpoolctl": {"tuner.search.one_thread"},
-    "ruamel": {"tuner.yaml_text"},
+    "ruamel": {"tuner.yaml_edit", "tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
