@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 
 from runners.kubernetes_api import ApiRefused, KubernetesApi
 from runners.kubernetes_paths import path_of
-from runners.kubernetes_trial import TrialWatch, make_owned, make_owner, refusals_explained, remove
+from runners.kubernetes_trial import TrialPlace, TrialWatch, make_owned, make_owner, refusals_explained, remove
 from runners.triton_http import TritonHttp
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployment import Deployment, Telemetry
@@ -21,6 +23,8 @@ from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.interruption import undisturbed
 from tuner.manifests.cluster.classify import spoiled
+from tuner.manifests.cluster.load_jobs import MASTER_PORT
+from tuner.manifests.cluster.naming import TrialId
 from tuner.manifests.cluster.server_pod import http_port
 from tuner.manifests.cluster.states import Infeasible, Ready, as_error
 from tuner.manifests.cluster.trial import SERVER, ServedTrial, served_trial
@@ -29,8 +33,11 @@ from tuner.ports import Clock
 
 MEASURED_FOR_S = 3600.0
 POD_NETWORK_PORT = 8000
-HOST_PORTS = range(20_000, 30_000, 3)
-"""On the host's network: three ports a trial, below those that Linux gives away by itself."""
+HOST_PORTS = range(20_000, 30_000, 4)
+"""On the host's network: four ports a trial (the server's HTTP, gRPC and metrics, the load master's), below those that
+Linux gives away by itself.
+"""
+PORTS_OF_SERVER = 3
 _DEPLOYMENT = re.compile(r"(?:.*-)?(\d+)-(\d+)")
 
 
@@ -39,6 +46,7 @@ class _Running:
     watch: TrialWatch
     ready: Ready
     http: TritonHttp
+    places: Iterator[TrialPlace]
 
 
 class KubernetesRunner:
@@ -82,7 +90,8 @@ class KubernetesRunner:
                 watch = TrialWatch(self._api, self._options, trial.id, container, self._clock)
                 ready = watch.await_ready()
             http = TritonHttp(self._address(ready), http_port(self._options, trial))
-            self._running[deployment_id] = _Running(watch=watch, ready=ready, http=http)
+            places = map(partial(self._place, trial, objects, uid), count(1))
+            self._running[deployment_id] = _Running(watch=watch, ready=ready, http=http, places=places)
             yield self._deployment(deployment_id, trial, ready, http, self._clock.now_s() - begun_s)
         finally:
             with undisturbed():
@@ -95,9 +104,7 @@ class KubernetesRunner:
         Raises InfeasibleConfiguration if it ran out of memory while serving, TransientFailure if it is another one
         now, or does not answer.
         """
-        running = self._running.get(deployment.deployment_id)
-        if running is None:
-            raise TransientFailure(f"deployment {deployment.deployment_id} is not running")
+        running = self._found(deployment.deployment_id)
         with refusals_explained(f"deployment {deployment.deployment_id}"):
             pods = running.watch.objects()
         lost = spoiled(running.ready, pods)
@@ -117,6 +124,27 @@ class KubernetesRunner:
             at_s=time.monotonic(),
         )
 
+    def place_for_load(self, deployment_id: str) -> TrialPlace:
+        """Where the next run of load on a deployment belongs. Raises TransientFailure if that is not running."""
+        return next(self._found(deployment_id).places)
+
+    def _found(self, deployment_id: str) -> _Running:
+        running = self._running.get(deployment_id)
+        if running is None:
+            raise TransientFailure(f"deployment {deployment_id} is not running")
+        return running
+
+    def _place(self, trial: ServedTrial, objects: TrialObjects, uid: str, run: int) -> TrialPlace:
+        on_host = self._options.network == "host"
+        return TrialPlace(
+            trial=trial.id,
+            owner=objects.owner,
+            owner_uid=uid,
+            expires_at=trial.expires_at,
+            run=run,
+            load_port=_host_port(trial.id) + PORTS_OF_SERVER if on_host else MASTER_PORT,
+        )
+
     def _trial(self, configuration: Configuration, deployment_id: str) -> ServedTrial:
         named = _DEPLOYMENT.fullmatch(deployment_id)
         if named is None:
@@ -134,7 +162,7 @@ class KubernetesRunner:
             attempt=attempt,
             expires_at=expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
             config_pbtxt=self._config_pbtxt(configuration),
-            http_port=HOST_PORTS[(7 * trial + attempt) % len(HOST_PORTS)] if on_host else POD_NETWORK_PORT,
+            http_port=_host_port(TrialId(study="", trial=trial, attempt=attempt)) if on_host else POD_NETWORK_PORT,
         )
 
     def _clear(self, trial: ServedTrial, objects: TrialObjects) -> None:
@@ -181,3 +209,8 @@ class KubernetesRunner:
                 ("image", ready.image_id),
             ),
         )
+
+
+def _host_port(trial: TrialId) -> int:
+    """The first of a trial's ports on the host's network."""
+    return HOST_PORTS[(7 * trial.trial + trial.attempt) % len(HOST_PORTS)]

@@ -24,6 +24,8 @@ from tuner.cli_options import (
     ExpectOption,
     JsonOption,
     KubeconfigOption,
+    LeaseOption,
+    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -35,6 +37,7 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
+    SetOption,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -99,13 +102,23 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
 
 
 @app.command()
-def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+def plan(
+    study: StudyArgument,
+    storage: StorageOption = DEFAULT_STORAGE,
+    manifests: ManifestsOption = "",
+    settings: SetOption = None,
+) -> None:
     """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
     from tuner.assemble import preflight
     from tuner.commands import find_study, plan_text, price_warnings
 
     spec, history = find_study(study, storage)
     preflight(spec)
+    if manifests or settings:
+        from tuner.plan_command import print_manifests
+
+        say(print_manifests(spec, manifests, settings or ()))
+        return
     say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
 
 
@@ -119,9 +132,11 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
+    lease: LeaseOption = "15s",
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
     from tuner.commands import find_study, refuse_report, render, tune_study, write_report
+    from tuner.load_options import duration_s
     from tuner.place import ClusterAccess
 
     if report is not None:
@@ -129,7 +144,8 @@ def tune(
     spec, _ = find_study(study, storage)
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose)
+        lease_s = duration_s(lease)
+        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
     say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)

@@ -12,7 +12,14 @@ from tuner.load_help import ARRIVALS_HELP, PAYLOAD_HELP, SLO_HELP, TRACE_HELP
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 StorageOption = Annotated[
-    str, typer.Option("--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE.")
+    str,
+    typer.Option(
+        "--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE, postgresql://..."
+    ),
+]
+LeaseOption = Annotated[
+    str,
+    typer.Option("--lease", envvar="SERVETUNE_LEASE", help="How long a study stays its coordinator's if that dies."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the answer is always printed.")]
@@ -91,3 +98,9 @@ KubeconfigOption = Annotated[
 ]
 ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
 MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
+ManifestsOption = Annotated[
+    str, typer.Option("--manifests", help="kubernetes: instead, what one trial deploys, into a folder or - (stdout).")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KNOB=VALUE of that trial; else the cheapest that can be deployed.")
+]

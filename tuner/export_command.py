@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from tuner.answer import EXIT_CODES
-from tuner.commands import conclusion_now, find_study, write_whole
+from tuner.commands import conclusion_now, find_study, write_text
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployable import Deployable, deployable
 from tuner.domain.errors import SpecError, TunerError, UsageError
@@ -98,7 +98,7 @@ def proven_or_allowed(of: Deployable, *, unproven: bool) -> Deployable:
 def written(order: ExportOrder, found: Exported) -> str:
     """What goes to stdout: the file, or where it was written. Raises UsageError."""
     if order.output is not None:
-        return write_whole(order.output, found.content)
+        return write_text(order.output, found.content)
     if isinstance(found.content, bytes):
         raise UsageError(f"{order.kind} is not text", hint="add --output FILE")
     return found.content.removesuffix("\n")

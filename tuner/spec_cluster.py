@@ -51,6 +51,7 @@ def cluster_options(
             memory_gib=load.memory_gib,
             service_account=load.service_account or "",
             node_labels=tuple(sorted(load.node_labels.items())),
+            sent_from=load.sent_from,
         ),
         image=section.image or image,
         base=base,
@@ -73,6 +74,7 @@ def cluster_options(
             sorted((term, tuple(sorted(labels.items()))) for term, labels in section.capacity_labels.items())
         ),
         pull_secrets=tuple(section.pull_secrets),
+        service_account=section.service_account or "",
         autoscaled=section.autoscaled,
         deadlines=PhaseDeadlines(**deadlines.model_dump(), load_s=load_s),
     )

@@ -18,7 +18,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 DOORS = {
     "typer": {"tuner.cli", "tuner.cli_export", "tuner.cli_options", "tuner.cli_output"},
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
-    "sqlalchemy": {"tuner.history"},
+    "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},
     "threadpoolctl": {"tuner.search.one_thread"},
     "ruamel": {"tuner.yaml_edit", "tuner.yaml_text"},
@@ -35,7 +35,7 @@ DOORS = {
     "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": {"runners.kubernetes_api"},
-    "tenacity": {"runners.kubernetes_api"},
+    "tenacity": {"runners.patience", "tuner.database"},
 }
 HEAVY = ("pandas", "matplotlib", "optuna", "skopt", "locust", "kubernetes", "tensorrt", "scipy", "numpy", "sklearn")
 

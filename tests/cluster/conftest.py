@@ -11,12 +11,14 @@ import pytest
 
 from tests.cluster.binaries import missing_control_plane
 from tests.cluster.control_plane import ControlPlane, control_plane
-from tests.cluster.fake_node import FakeNodes, fake_nodes, make_node
+from tests.cluster.fake_node import FakeNodes, fake_nodes
+from tests.cluster.processes import await_true
+from tests.cluster.rest import exists
+from tests.cluster.runners import own_node
 
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    # Asked for by name while the folder's tests still disturb each other when all run on one control plane.
     if not os.environ.get("SERVETUNE_TEST_CLUSTER"):
         pytest.skip("set SERVETUNE_TEST_CLUSTER=1 to run a Kubernetes control plane")
     missing = missing_control_plane()
@@ -27,19 +29,29 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture(scope="session")
-def node(plane: ControlPlane) -> Iterator[FakeNodes]:
-    """One node that a thread speaks for."""
-    make_node(plane.admin, "fake0", nvidia__com__gpu="2")
-    with fake_nodes(plane.admin, "fake0") as running:
+def nodes(plane: ControlPlane) -> Iterator[FakeNodes]:
+    """Speaks for the nodes that tests add."""
+    with fake_nodes(plane.admin) as running:
         yield running
 
 
 @pytest.fixture
-def namespace(plane: ControlPlane) -> str:
-    """One of its own, with its account made: without it no pod is let in."""
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """One of its own; with everything in it, it is on its way out afterwards."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     plane.admin.post("/api/v1/namespaces", {"kind": "Namespace", "metadata": {"name": name}})
-    return name
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    await_true("the namespace has its account: without it no pod is let in", lambda: exists(plane.admin, account))
+    yield name
+    plane.admin.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def node(nodes: FakeNodes, namespace: str) -> Iterator[FakeNodes]:
+    """A node for the test's own namespace, which takes the pods of `tests.cluster.runners.options`; nobody else's."""
+    nodes.add(f"node-{namespace}", labels=own_node(namespace), nvidia__com__gpu="2")
+    yield nodes
+    nodes.remove(f"node-{namespace}")
 
 
 @pytest.fixture

@@ -7,8 +7,11 @@ import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+CALL_S = 60.0
 
 
 class Refused(Exception):
@@ -35,12 +38,8 @@ class Rest:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": content},
         )
-        context = ssl.create_default_context(cafile=str(self.authority))
-        direct = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
         try:
-            with direct.open(request, timeout=10) as answer:
+            with direct(self.authority).open(request, timeout=CALL_S) as answer:
                 said = answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -69,3 +68,21 @@ class Rest:
         except Refused as refused:
             if refused.status != 404:
                 raise
+
+
+def exists(admin: Rest, path: str) -> bool:
+    """Raises Refused, OSError."""
+    try:
+        admin.get(path)
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        return False
+    return True
+
+
+@cache
+def direct(authority: Path) -> urllib.request.OpenerDirector:
+    """Through no proxy; made once, for reading the authority's file costs more than a call."""
+    context = ssl.create_default_context(cafile=str(authority))
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))

@@ -37,7 +37,7 @@ def test_a_trial_past_its_expiry_is_listed_and_then_removed_whole(
 ):
     abandon(kubeconfig, namespace, expires_at="2020-01-01T00:00:00Z")
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    await_true("its pod is made", lambda: bool(plane.admin.items(pods)), deadline_s=20)
+    await_true("its pod is made", lambda: bool(plane.admin.items(pods)))
     api = open_api(kubeconfig)
     listed = cluster_leftovers(api, namespace)
     assert [one.trial.study for one in listed] == ["resnet50 on cards"]
@@ -82,7 +82,7 @@ def test_the_printed_role_is_sufficient_and_a_verb_taken_from_it_is_named(plane:
         pods = next(one for one in check_access(api, namespace) if one.what.startswith("pods ("))
         return not pods.ok and "may not watch" in pods.detail
 
-    await_true("the missing verb is named", told, deadline_s=10)
+    await_true("the missing verb is named", told)
 
 
 def test_a_context_that_is_not_in_the_file_is_refused(kubeconfig: Path):

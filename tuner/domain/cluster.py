@@ -22,6 +22,7 @@ ShareSchemeName = Literal[
     "dra_mig",
     "dra_mps",
 ]
+LoadFrom = Literal["pods", "controller"]
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -134,7 +135,10 @@ class BasePod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPods:
-    """The pods that send the load: the project's own image, so many workers of so much each."""
+    """The pods that send the load: the project's own image, so many workers of so much each.
+
+    `sent_from` the controller: there are none of them, and every measurement says so.
+    """
 
     image: str
     workers: int = 1
@@ -142,6 +146,7 @@ class LoadPods:
     memory_gib: float = 1.0
     service_account: str = ""
     node_labels: Pairs = ()
+    sent_from: LoadFrom = "pods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +154,8 @@ class ClusterOptions:
     """Everything the cluster runner is told. `base` or `image`, not both; `autoscaled`: new nodes may come.
 
     `host_address` is what a server on the host's network listens on. `capacity_labels` are the user's own labels for
-    spot and on-demand nodes, by price term.
+    spot and on-demand nodes, by price term. `service_account` is the server's, as a store of models may ask for one;
+    its token is not mounted.
     """
 
     namespace: str
@@ -168,6 +174,7 @@ class ClusterOptions:
     sharing: GpuSharing = GpuSharing()
     capacity_labels: tuple[tuple[str, Pairs], ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    service_account: str = ""
     autoscaled: bool = False
     deadlines: PhaseDeadlines = PhaseDeadlines()
 

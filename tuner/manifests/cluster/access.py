@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.domain.cluster import ClusterOptions
-from tuner.manifests.cluster.naming import MANAGED_BY, MANAGER, study_labels, study_object_name
+from tuner.manifests.cluster.naming import MANAGED_BY, MANAGER, controller_labels, study_labels, study_object_name
 from tuner.manifests.cluster.quantities import cpu_quantity, memory_quantity
 from tuner.manifests.cluster.server_pod import RESTRICTED_CONTAINER, UNDISTURBED
 from tuner.manifests.plain import Plain, PlainObject
@@ -147,7 +147,7 @@ def controller_objects(options: ClusterOptions, controller: HostedController) ->
             "backoffLimit": 20,
             "podFailurePolicy": {"rules": [_ended_for_good()]},
             "template": {
-                "metadata": {"labels": study_labels(controller.study), "annotations": UNDISTURBED},
+                "metadata": {"labels": controller_labels(controller.study), "annotations": UNDISTURBED},
                 "spec": _controller_pod(options, controller),
             },
         },

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tuner.manifests.plain import Plain, PlainObject, canonical_json, merged
 
-Role = Literal["owner", "server", "config", "load", "load-master", "load-worker", "network", "gpu"]
+Role = Literal["owner", "server", "config", "load", "load-master", "load-worker", "network", "gpu", "controller"]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "servetune"
@@ -21,6 +21,8 @@ RUN_LABEL = "servetune/run"
 STUDY_ANNOTATION = "servetune/study-name"
 EXPIRY_ANNOTATION = "servetune/expires-at"
 CONTENT_ANNOTATION = "servetune/content-sha256"
+
+CONTROLLER: Role = "controller"
 
 MOST_CHARACTERS = 63
 _HASH_DIGITS = 8
@@ -71,6 +73,11 @@ def trial_labels(trial: TrialId, role: Role) -> dict[str, str]:
         ATTEMPT_LABEL: str(trial.attempt),
         ROLE_LABEL: role,
     }
+
+
+def controller_labels(study: str) -> dict[str, str]:
+    """What the pod of a study's hosted controller carries: its trials' servers let it in."""
+    return {**study_labels(study), ROLE_LABEL: CONTROLLER}
 
 
 def selector_of(labels: dict[str, str]) -> str:

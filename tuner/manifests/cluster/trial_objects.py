@@ -10,6 +10,7 @@ from tuner.manifests.cluster.model_volumes import CONFIG_KEY
 from tuner.manifests.cluster.naming import (
     ROLE_LABEL,
     Role,
+    controller_labels,
     metadata_of,
     sealed,
     study_labels,
@@ -143,14 +144,15 @@ def _service(options: ClusterOptions, trial: ServedTrial) -> dict[str, Plain]:
 
 
 def _network_policy(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainObject, ...]:
-    """Only pods of the same trial reach the server: no other trial's load by mistake."""
+    """Only pods of the same trial reach the server, and the study's own controller: no load of another by mistake."""
     if options.network == "host":
         return ()
     same = {key: value for key, value in trial_labels(trial.id, "server").items() if key != ROLE_LABEL}
+    controller = controller_labels(trial.id.study)
     spec: PlainObject = {
         "podSelector": {"matchLabels": same},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": same}}]}],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": labels}} for labels in (same, controller)]}],
     }
     metadata = _metadata(options, trial, "network")
     return ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec},)

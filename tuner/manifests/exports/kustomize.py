@@ -23,7 +23,7 @@ from tuner.manifests.exports.production import (
     served,
     serving_container,
 )
-from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, value_at
+from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at
 from tuner.manifests.server_command import command_arguments, environment_settings
 
 _REPLACED = ("affinity", "tolerations", "schedulerName", "resourceClaims")
@@ -97,12 +97,14 @@ def _container(
     gone = {key: None for key in object_at(own, "resources", "limits") if key not in limits}
     resources: dict[str, Plain] = {"limits": {**gone, **limits}, "requests": {**gone, **limits}}
     claims = objects_at(told, "resources", "claims")
-    arguments = value_at(told, "args") if options.base is not None and command_arguments(of.configuration) else None
+    # Both are replaced as a whole, so they are written where a knob changed them, and only then.
+    told_here = ("command", "args") if options.base is not None else ()
+    started = {key: told[key] for key in told_here if key in told and told[key] != own.get(key)}
     return {
         "name": name,
         **({"image": place.image} if place.image else {}),
         "resources": {**resources, **({"claims": list(claims)} if claims else {})},
-        **({"args": arguments} if arguments else {}),
+        **started,
         **({"env": environment} if environment else {}),
     }
 
