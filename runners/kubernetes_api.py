@@ -126,11 +126,15 @@ class KubernetesApi:
         """The object after a JSON merge patch (RFC 7396)."""
         return self._repeated(_object, "PATCH", path, body=change, content="application/merge-patch+json")
 
-    def delete(self, path: str, *, uid: str = "", foreground: bool = False) -> None:
+    def replace(self, manifest: PlainObject) -> PlainObject:
+        """The object instead of the version that it names. Asked once: 409 says that another version is there."""
+        return _object(_whole(self._once("PUT", path_of(manifest), {}, body=manifest)))
+
+    def delete(self, path: str, *, uid: str = "", version: str = "", foreground: bool = False) -> None:
         """Let the cluster remove it, with what it owns; missing, or another of that name, is no error."""
         options: dict[str, Plain] = {"propagationPolicy": "Foreground" if foreground else "Background"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        if uid or version:
+            options["preconditions"] = _query(uid=uid, resourceVersion=version)
         try:
             self._repeated(_object, "DELETE", path, body=options)
         except ApiRefused as refused:

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 
 from runners.kubernetes_api import ApiRefused, KubernetesApi
+from runners.kubernetes_lease import ClusterLease
 from runners.kubernetes_paths import path_of
 from runners.kubernetes_trial import TrialPlace, TrialWatch, make_owned, make_owner, refusals_explained, remove
 from runners.triton_http import TritonHttp
@@ -52,7 +53,8 @@ class _Running:
 class KubernetesRunner:
     """Deploys into one namespace of one cluster; see `tuner.ports.Runner`.
 
-    Who uses it holds the study's lease: what is there of the same study's trials is taken for an earlier crash's.
+    `lease` is asked before anything is written; None: nobody else tunes in that namespace. Under it, a trial of the
+    same study and number that is there already is an earlier coordinator's, and nobody's any more: it is removed.
     `config_pbtxt` renders a configuration; empty text: the model's own stands.
     """
 
@@ -64,7 +66,9 @@ class KubernetesRunner:
         options: ClusterOptions,
         config_pbtxt: Callable[[Configuration], str],
         clock: Clock,
+        lease: ClusterLease | None = None,
     ) -> None:
+        self._lease = lease
         self._api, self._spec, self._options = api, spec, options
         self._config_pbtxt = config_pbtxt
         self._clock = clock
@@ -75,14 +79,16 @@ class KubernetesRunner:
         """Ready on entry; on exit the owner is deleted and its pods are gone.
 
         Raises InfeasibleConfiguration, TransientFailure, UsageError (no configuration of the study can work here),
-        CleanupFailed.
+        CleanupFailed; InfrastructureError where the study's lease is lost.
         """
+        self._confirm()
         trial = self._trial(configuration, deployment_id)
         objects = trial_objects(self._options, trial)
         container = self._options.base.container if self._options.base else SERVER
         begun_s = self._clock.now_s()
         with refusals_explained(f"trial {trial.id.trial}"):
             self._clear(trial, objects)
+            self._confirm()
             uid = self._claim(trial, objects)
         try:
             with refusals_explained(f"trial {trial.id.trial}"):
@@ -96,7 +102,8 @@ class KubernetesRunner:
         finally:
             with undisturbed():
                 self._running.pop(deployment_id, None)
-                self._remove(trial, objects)
+                # By its uid: after a lease was lost, there may be another's trial of that name.
+                self._remove(trial, objects, uid)
 
     def telemetry(self, deployment: Deployment) -> Telemetry:
         """The server's statistics, as far as it can be reached from here, and whether it still is the same server.
@@ -162,8 +169,14 @@ class KubernetesRunner:
             attempt=attempt,
             expires_at=expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
             config_pbtxt=self._config_pbtxt(configuration),
+            coordinator=self._lease.coordinator if self._lease else None,
             http_port=_host_port(TrialId(study="", trial=trial, attempt=attempt)) if on_host else POD_NETWORK_PORT,
         )
+
+    def _confirm(self) -> None:
+        """Raises InfrastructureError, TransientFailure."""
+        if self._lease is not None:
+            self._lease.confirm()
 
     def _clear(self, trial: ServedTrial, objects: TrialObjects) -> None:
         """What an earlier attempt of the same name left goes first. Raises ApiRefused, CleanupFailed."""
@@ -179,9 +192,9 @@ class KubernetesRunner:
                 self._remove(trial, objects)
             raise
 
-    def _remove(self, trial: ServedTrial, objects: TrialObjects) -> None:
+    def _remove(self, trial: ServedTrial, objects: TrialObjects, uid: str = "") -> None:
         namespace, within_s = self._options.namespace, self._options.deadlines.teardown_s
-        remove(self._api, namespace, trial.id, objects.owner, self._clock, within_s=within_s)
+        remove(self._api, namespace, trial.id, objects.owner, self._clock, within_s=within_s, uid=uid)
 
     def _address(self, ready: Ready) -> str:
         return self._options.host_address if self._options.network == "host" else ready.address

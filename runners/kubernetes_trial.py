@@ -240,9 +240,18 @@ class TrialWatch:
 
 
 def remove(
-    api: KubernetesApi, namespace: str, trial: TrialId, owner: PlainObject, clock: Clock, *, within_s: float
+    api: KubernetesApi,
+    namespace: str,
+    trial: TrialId,
+    owner: PlainObject,
+    clock: Clock,
+    *,
+    within_s: float,
+    uid: str = "",
 ) -> None:
     """Delete the owner, and wait until everything of the trial is gone. Raises CleanupFailed.
+
+    With its uid, another owner of that name and all it owns are left alone: a later coordinator's.
 
     Each of the two may take `within_s`: before the cluster has taken the order, nothing can go. An API that does not
     answer is asked again until then. Pods on a node that does not answer either are left behind, marked for removal:
@@ -251,12 +260,14 @@ def remove(
     labels = {key: value for key, value in trial_labels(trial, "owner").items() if key != ROLE_LABEL}
     selector = selector_of(labels)
     what = f"of trial {trial.trial} of study {trial.study}, in namespace {namespace}"
-    _insist(lambda: api.delete(path_of(owner)), f"everything {what}", clock, within_s)
+    _insist(lambda: api.delete(path_of(owner), uid=uid), f"everything {what}", clock, within_s)
     begun_s, pause_s, kinds = clock.now_s(), POLL_S, MADE
     while True:
         look = partial(remains_of, api, namespace, selector, kinds)
         remains = _insist(look, f"perhaps something {what}", clock, within_s)
         if not remains and kinds == MADE:
+            return
+        if uid and _insist(partial(_replaced, api, owner, uid), f"perhaps something {what}", clock, within_s):
             return
         if remains and clock.now_s() - begun_s > within_s:
             if _all_on_lost_nodes(api, namespace, selector, remains):
@@ -280,6 +291,12 @@ def _insist(ask: Callable[[], Answer], what: str, clock: Clock, within_s: float)
             if not passing or clock.now_s() - begun_s > within_s:
                 raise CleanupFailed(f"left behind: {what}: {refused}", hint=CLEAN) from refused
             clock.sleep(LONGEST_POLL_S)
+
+
+def _replaced(api: KubernetesApi, owner: PlainObject, uid: str) -> bool:
+    """Whether an owner of that name is there that is not this one. Raises ApiRefused."""
+    found = api.find(path_of(owner))
+    return found is not None and text_at(found, "metadata", "uid") != uid
 
 
 def _all_on_lost_nodes(api: KubernetesApi, namespace: str, selector: str, remains: list[str]) -> bool:

@@ -12,6 +12,7 @@ from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
+from tuner.manifests.cluster.existing.service import ReadObjects
 from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs, served_trial
 from tuner.manifests.cluster.trial_objects import trial_objects
 from tuner.manifests.plain import PlainObject
@@ -50,22 +51,30 @@ def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad],
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
     from runners.kubernetes_api import open_api
     from runners.kubernetes_config import config_text
+    from runners.kubernetes_identity import refuse_another_cluster
+    from runners.kubernetes_lease import holding
+    from runners.kubernetes_leftovers import remove_earlier_trials
     from runners.kubernetes_runner import KubernetesRunner
     from runners.server_environment import default_cache_dir, server_environment
     from tuner.assemble_load import cluster_load
 
     warn = logging.getLogger("servetune").warning
-    clock = SystemClock()
-    api, options = open_api(site.access.kubeconfig, context=site.access.context), cluster_options(spec)
-    runner = KubernetesRunner(
-        api=api,
-        spec=spec,
-        options=options,
-        config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
-        clock=clock,
-    )
-    with cluster_load(api, options, runner.place_for_load, clock, on_progress) as load:
-        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+    clock, options = SystemClock(), cluster_options(spec)
+    api = open_api(site.access.kubeconfig, context=site.access.context)
+    refuse_another_cluster(api, site.pin)
+    place = options.namespace
+    with holding(api, namespace=place, study=spec.name, lease_s=site.lease_s, clock=clock, tell=site.tell) as lease:
+        remove_earlier_trials(api, place, spec.name, lease, clock)
+        runner = KubernetesRunner(
+            api=api,
+            spec=spec,
+            options=options,
+            config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
+            clock=clock,
+            lease=lease,
+        )
+        with cluster_load(api, options, runner.place_for_load, clock, on_progress) as load:
+            yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
 def cluster_options(spec: StudySpec) -> ClusterOptions:
@@ -99,6 +108,16 @@ def manifest_writer(spec: StudySpec, expires_at: str) -> Callable[[Configuration
         return trial_objects(options, trial).all
 
     return written
+
+
+def read_existing(place: Place, deployment: str) -> tuple[ReadObjects, str]:
+    """A Deployment as it is, and in words in which cluster; writes nothing. Raises UsageError, TransientFailure."""
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_existing import read_deployment
+
+    namespace = _namespace(place)
+    api = open_api(place.access.kubeconfig, context=place.access.context)
+    return read_deployment(api, namespace, deployment), f"context {api.context} ({api.host})"
 
 
 def check_cluster(place: Place) -> Sequence[Finding]:

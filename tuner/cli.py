@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tuner import __version__
 from tuner.cli_export import export
+from tuner.cli_init import init
 from tuner.cli_options import (
     DEFAULT_STORAGE,
     AllowOption,
@@ -82,14 +83,7 @@ def root(
     """Find the cheapest serving spec that meets your SLOs, and prove it."""
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml"),
-) -> None:
-    """Write a commented study file to start from."""
-    from tuner.commands import write_template
-
-    say(write_template(path))
+app.command()(init)
 
 
 @app.command()

@@ -98,6 +98,20 @@ KubeconfigOption = Annotated[
 ]
 ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
 MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
+FromClusterOption = Annotated[
+    str,
+    typer.Option("--from-cluster", help="deploy/NAME: a study of a Deployment that is there; only read."),
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The same as PATH.")]
+ContainerOption = Annotated[str, typer.Option("--container", help="Of the Deployment: the one that serves.")]
+ServedModelOption = Annotated[str, typer.Option("--model", help="The served model's name, where nothing there tells.")]
+LoadImageOption = Annotated[str, typer.Option("--load-image", help="servetune's own image, by digest.")]
+GpuLabelOption = Annotated[
+    str, typer.Option("--gpu-label", help="The GPU's nvidia.com/gpu.product, where no node may be read.")
+]
+NotSecretOption = Annotated[
+    list[str] | None, typer.Option("--not-secret", help="An env or flag that looks like a secret and is none.")
+]
 ManifestsOption = Annotated[
     str, typer.Option("--manifests", help="kubernetes: instead, what one trial deploys, into a folder or - (stdout).")
 ]

@@ -168,19 +168,6 @@ def write_report(answer: Answer, path: Path) -> str:
     return write_text(path, render_report(path.suffix, told))
 
 
-def write_template(path: Path) -> str:
-    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
-    from tuner.prices import default_price_book
-    from tuner.spec_template import study_template
-
-    refuse_unwritable(path)
-    book = path.with_name("prices.csv")
-    for wanted in (path, book):
-        if wanted.exists():
-            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([write_text(path, study_template()), write_text(book, default_price_book())])
-
-
 def refuse_unwritable(path: Path) -> None:
     """Raises UsageError where no file of this name can be written."""
     if path.is_dir() or not path.name:

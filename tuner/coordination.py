@@ -28,6 +28,10 @@ class Held:
     renewal: str
 
 
+class HeldByAnother(UsageError):
+    """Somebody who renews it holds the study."""
+
+
 Tell = Callable[[str], None]
 
 
@@ -44,7 +48,7 @@ def take_over(attempt: Callable[[], int | Held], *, study: str, clock: Clock, te
     """The token, as soon as nobody else holds the study.
 
     `attempt` takes it only if it is free or past its expiry. A holder who may have died is waited for, until the
-    expiry; one who renews is alive. Raises UsageError then.
+    expiry; one who renews is alive. Raises HeldByAnother then.
     """
     first: Held | None = None
     while True:
@@ -55,7 +59,7 @@ def take_over(attempt: Callable[[], int | Held], *, study: str, clock: Clock, te
             first = found
             tell(f"study {study} is held by {found.holder} since {found.since}; waiting to see whether it still runs")
         elif (found.holder, found.renewal) != (first.holder, first.renewal):
-            raise UsageError(
+            raise HeldByAnother(
                 f"another servetune is tuning study {study!r}: {found.holder}, since {found.since}",
                 hint="wait for it, or stop it",
             )

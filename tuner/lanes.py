@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +16,8 @@ from tuner.domain.trial import Trial
 from tuner.interruption import heed, stoppable, undisturbed
 from tuner.ports import Lanes
 
+# A signal that comes just before a wait begins does not end it: none is longer than this.
+LOOK_UP_S = 0.5
 Keep = Callable[[Trial], None]
 OpenLanes = Callable[[int, Keep], AbstractContextManager[Lanes]]
 
@@ -49,13 +53,18 @@ class _Threads:
         self._stop = threading.Event()
 
     def begin(self, work: Callable[[], Trial]) -> None:
-        self._pool.submit(self._carry_out, work).add_done_callback(self._ended.put)
+        # A signal in the middle would leave a thread that the pool does not know, and so does not wait for.
+        with undisturbed():
+            self._pool.submit(self._carry_out, work).add_done_callback(self._ended.put)
 
     def next_ended(self, *, within_s: float | None = None) -> Trial | None:
-        try:
-            return self._ended.get(timeout=within_s).result()
-        except queue.Empty:
-            return None
+        until_s = math.inf if within_s is None else time.monotonic() + within_s
+        while True:
+            try:
+                return self._ended.get(timeout=max(0.0, min(LOOK_UP_S, until_s - time.monotonic()))).result()
+            except queue.Empty:
+                if time.monotonic() >= until_s:
+                    return None
 
     def _carry_out(self, work: Callable[[], Trial]) -> Trial:
         with stoppable(self._stop):

@@ -16,7 +16,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # Library -> the only modules that may import it.
 DOORS = {
-    "typer": {"tuner.cli", "tuner.cli_export", "tuner.cli_options", "tuner.cli_output"},
+    "typer": {"tuner.cli", "tuner.cli_export", "tuner.cli_init", "tuner.cli_options", "tuner.cli_output"},
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},

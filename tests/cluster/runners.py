@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.kubernetes_api import open_api
+from runners.kubernetes_lease import ClusterLease
 from runners.kubernetes_runner import KubernetesRunner
 from tests.cluster.addresses import loopback_address
 from tests.cluster.kserve_pod import MODEL
@@ -57,13 +58,14 @@ def options(namespace: str, **changes: Any) -> ClusterOptions:
     return ClusterOptions(**(settings | changes))
 
 
-def cluster_runner(kubeconfig: Path, asked: ClusterOptions) -> KubernetesRunner:
+def cluster_runner(kubeconfig: Path, asked: ClusterOptions, lease: ClusterLease | None = None) -> KubernetesRunner:
     return KubernetesRunner(
         api=open_api(kubeconfig, patience_s=60),
         spec=a_spec(name="cluster test", model=ModelRef(name=MODEL, image=IMAGE, digest=IMAGE)),
         options=asked,
         config_pbtxt=lambda _configuration: "",
         clock=SystemClock(),
+        lease=lease,
     )
 
 

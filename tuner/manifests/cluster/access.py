@@ -39,7 +39,7 @@ RIGHTS = (
     Right("", "pods/log", ("get",), "results of the load, reasons of a crash"),
     Right("", "events", ("get", "list", "watch"), "why a pod waits"),
     Right("", "resourcequotas", ("get", "list"), "how many trials fit at once"),
-    Right("coordination.k8s.io", "leases", ("create", "get", "update", "patch", "delete"), "one coordinator a study"),
+    Right("coordination.k8s.io", "leases", ("create", "get", "list", "update", "delete"), "one coordinator a study"),
 )
 _POD_NETWORK = Right(
     "networking.k8s.io", "networkpolicies", ("create", "get", "list", "patch", "delete"), "no load from elsewhere"

@@ -22,6 +22,8 @@ STUDY_ANNOTATION = "servetune/study-name"
 EXPIRY_ANNOTATION = "servetune/expires-at"
 CONTENT_ANNOTATION = "servetune/content-sha256"
 
+HOLDER_ANNOTATION = "servetune/lease-holder"
+TOKEN_ANNOTATION = "servetune/lease-token"  # noqa: S105 - a number, no secret
 CONTROLLER: Role = "controller"
 
 MOST_CHARACTERS = 63
@@ -35,6 +37,19 @@ class TrialId:
     study: str
     trial: int
     attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """Who holds a study's lease: `token` is the lease's count of holders, by which a later one is known."""
+
+    holder: str
+    token: int
+
+    @property
+    def annotations(self) -> dict[str, Plain]:
+        """What a trial's owner says of who made it."""
+        return {HOLDER_ANNOTATION: self.holder, TOKEN_ANNOTATION: str(self.token)}
 
 
 def object_name(trial: TrialId, role: Role, *, run: int = 0) -> str:

@@ -9,6 +9,7 @@ from tuner.domain.cluster import ClusterOptions
 from tuner.manifests.cluster.model_volumes import CONFIG_KEY
 from tuner.manifests.cluster.naming import (
     ROLE_LABEL,
+    STUDY_ANNOTATION,
     Role,
     controller_labels,
     metadata_of,
@@ -74,6 +75,7 @@ def study_lease(
             "name": study_object_name(study, "lease"),
             "namespace": namespace,
             "labels": study_labels(study),
+            "annotations": {STUDY_ANNOTATION: study},
         },
         "spec": {
             "holderIdentity": holder,
@@ -93,7 +95,9 @@ def _owner(options: ClusterOptions, trial: ServedTrial) -> dict[str, Plain]:
         "configuration": trial.configuration.key,
         "model": f"{trial.model.name} {trial.model.digest}".strip(),
     }
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(options, trial, "owner"), "data": data}
+    made_by = trial.coordinator.annotations if trial.coordinator else {}
+    metadata = merged(_metadata(options, trial, "owner"), {"annotations": made_by})
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def configuration_object(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainObject, ...]:
