@@ -1,4 +1,4 @@
-"""`servetune export`: registered by `tuner.cli`."""
+"""`servetune export` and `servetune diff`: registered by `tuner.cli`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from tuner.cli_options import DEFAULT_STORAGE, StorageOption
+from tuner.cli_options import DEFAULT_STORAGE, JsonOption, StorageOption
 from tuner.cli_output import say, stderr
 
 
@@ -104,3 +104,12 @@ def export(
     say(written(order, found))
     for note in found.notes:
         stderr().print(Text(f"note: {note}"), soft_wrap=True)
+
+
+def diff(
+    before: SourceArgument, after: SourceArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False
+) -> None:
+    """Show what changes from one answer to another: knobs, capacity, and cost with the prices' part told apart."""
+    from tuner.diff_command import diff_text
+
+    say(diff_text(before, after, storage, json=json))

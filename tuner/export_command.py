@@ -52,24 +52,39 @@ class ExportOrder:
     output: Path | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An answer, and the study behind it with its trials."""
+
+    of: Deployable
+    spec: StudySpec
+    trials: tuple[Trial, ...]
+
+
 def exported(order: ExportOrder) -> Exported:
     """The file's content. Raises NothingToExport, UsageError, SpecError."""
     from tuner.assemble_export import ExportRequest, OwnFiles, Recorded, export
 
     own = order.own
-    spec, history = find_study(order.source, order.storage)
-    of = proven_or_allowed(answer_of(spec, history), unproven=order.unproven)
+    source = source_of(order.source, order.storage)
+    of = proven_or_allowed(source.of, unproven=order.unproven)
     if own.cluster is not None:
         of = replace(of, cluster=_cluster_of(own.cluster))
     files = OwnFiles(
-        config_pbtxt=_config_text(own.config, spec),
+        config_pbtxt=_config_text(own.config, source.spec),
         values_name=str(own.values or ""),
         values=_text(own.values) if own.values else "",
         paths=_mapping(own.value_paths) if own.value_paths else {},
         inference=_mapping(own.inference) if own.inference else {},
     )
-    recorded = Recorded(spec=spec, trials=tuple(history))
+    recorded = Recorded(spec=source.spec, trials=source.trials)
     return export(order.kind, ExportRequest(of=of, place=order.place, recorded=recorded, own=files))
+
+
+def source_of(name: str, storage: str) -> Source:
+    """A study by file or name. Raises NothingToExport where it has no answer, UsageError, SpecError."""
+    spec, history = find_study(name, storage)
+    return Source(of=answer_of(spec, history), spec=spec, trials=tuple(history))
 
 
 def answer_of(spec: StudySpec, history: tuple[Trial, ...]) -> Deployable:

@@ -191,3 +191,24 @@ def test_files_that_are_no_such_thing_are_refused(
 
 def test_an_unknown_format_is_a_usage_error(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert export(folder, "docker-compose") == 2
+
+
+def test_two_studies_side_by_side(folder: Path, capsys: pytest.CaptureFixture[str]):
+    stricter = STUDY.replace("name: exported", "name: stricter").replace("target_rps: 20", "target_rps: 30")
+    (folder / "stricter.yaml").write_text(stricter)
+    storage = ("--storage", f"sqlite:///{folder}/h.db")
+    assert run("tune", str(folder / "stricter.yaml"), "-q", *storage) == 0
+    capsys.readouterr()
+    assert run("diff", "exported", "stricter", *storage) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0] == "exported -> stricter"
+    assert "(+50%)" in next(line for line in text.splitlines() if "target_rps" in line)
+    assert run("diff", "exported", "stricter", "--json", *storage) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["asked"] == [{"name": "target_rps", "before": 20.0, "after": 30.0, "change": 0.5}]
+    assert document["money"]["from_prices"] == 0.0
+
+
+def test_a_study_without_an_answer_has_no_difference(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run("diff", "exported", str(folder / "empty.yaml"), "--storage", f"sqlite:///{folder}/h.db") == 8
+    assert "has no spec to deploy" in capsys.readouterr().err
