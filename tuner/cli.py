@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_export import diff, export
 from tuner.cli_gate import baseline, gate
 from tuner.cli_init import init
 from tuner.cli_options import (
@@ -66,6 +67,8 @@ app = typer.Typer(
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
 app.command()(gate)
+app.command()(export)
+app.command()(diff)
 app.add_typer(baseline, name="baseline")
 
 

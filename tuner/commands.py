@@ -177,12 +177,12 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def write_text(path: Path, text: str) -> str:
+def write_text(path: Path, text: str | bytes) -> str:
     """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 DOORS = {
     "typer": {
         "tuner.cli",
+        "tuner.cli_export",
         "tuner.cli_gate",
         "tuner.cli_init",
         "tuner.cli_options",
@@ -28,7 +29,7 @@ DOORS = {
     "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},
     "threadpoolctl": {"tuner.search.one_thread"},
-    "ruamel": {"tuner.yaml_text"},
+    "ruamel": {"tuner.yaml_edit", "tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
