@@ -45,6 +45,7 @@ _POD_NETWORK = Right(
 _CLAIMS = Right(
     "resource.k8s.io", "resourceclaimtemplates", ("create", "get", "list", "delete"), "a share of a GPU by DRA"
 )
+_FORWARD = Right("", "pods/portforward", ("create", "get"), "load and readings through the API server")
 NODE_RIGHT = Right("", "nodes", ("get", "list"), "whether any node could ever hold a trial")
 ROOM_RIGHT = Right("", "pods", ("list",), "how many trials fit beside what runs in other namespaces")
 
@@ -53,7 +54,8 @@ def rights(options: ClusterOptions) -> tuple[Right, ...]:
     """Everything the runner does under these options."""
     network = () if options.network == "host" else (_POD_NETWORK,)
     claims = (_CLAIMS,) if options.sharing.scheme.startswith("dra") else ()
-    return (*RIGHTS, *network, *claims)
+    forward = (_FORWARD,) if options.load.sent_from == "port_forward" else ()
+    return (*RIGHTS, *network, *claims, *forward)
 
 
 def access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) -> tuple[PlainObject, ...]:
