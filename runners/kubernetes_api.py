@@ -80,6 +80,8 @@ class KubernetesApi:
     ) -> None:
         # Repeating is done here, where the cluster's own wish of when is heard.
         configuration.retries = False
+        # Each trial that runs holds one for its watch.
+        configuration.connection_pool_maxsize = CONNECTIONS
         self._client: Any = client.ApiClient(configuration=configuration)
         self._patience_s, self._answer_s = patience_s, answer_s
         self._clock = clock or SystemClock()
