@@ -36,6 +36,7 @@ ANSWER_S = 15.0
 """Between two parts of an answer; the whole of it may take MOST_ANSWER_S."""
 MOST_ANSWER_S = 60.0
 PATIENCE_S = 120.0
+CONNECTIONS = 64
 """An API server that is replaced is away for a minute: that must not end a trial."""
 MOST_LOG_BYTES = 16_000_000
 Query = Mapping[str, str]
