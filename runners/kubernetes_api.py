@@ -38,6 +38,7 @@ ANSWER_S = 15.0
 """Between two parts of an answer; the whole of it may take MOST_ANSWER_S."""
 MOST_ANSWER_S = 60.0
 PATIENCE_S = 120.0
+CONNECTIONS = 64
 """An API server that is replaced is away for a minute: that must not end a trial."""
 MOST_LOG_BYTES = 16_000_000
 Query = Mapping[str, str]
@@ -83,6 +84,8 @@ class KubernetesApi:
     ) -> None:
         # Repeating is done here, where the cluster's own wish of when is heard.
         configuration.retries = False
+        # Each trial that runs holds one for its watch.
+        configuration.connection_pool_maxsize = CONNECTIONS
         self._client: Any = client.ApiClient(configuration=configuration)
         self._patience_s, self._answer_s = patience_s, answer_s
         self._clock = clock or SystemClock()
