@@ -50,6 +50,14 @@ class TermChoice(StrEnum):
     SPOT = "spot"
 
 
+class SchemaChoice(StrEnum):
+    """Files with a JSON Schema."""
+
+    STUDY = "study"
+    LOCK = "lock"
+    GATE = "gate"
+
+
 TargetOption = Annotated[
     str, typer.Option("--target", help="http://HOST:PORT of a running server; grpc://HOST:PORT for kserve_grpc.")
 ]

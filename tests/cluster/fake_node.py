@@ -109,7 +109,7 @@ class FakeNodes:
         if uid in self._told:
             return
         container = pod["spec"]["containers"][0]
-        fault = next((one["value"] for one in container.get("env", []) if one["name"] == "FAULT"), "")
+        fault = next((one.get("value", "") for one in container.get("env", []) if one["name"] == "FAULT"), "")
         status = FAULTS[fault] if fault else self._serve(uid, container)
         told = self._whole(status, container["name"], address_of(container))
         self._admin.patch(f"{path_of_pod(pod)}/status", {"status": told})

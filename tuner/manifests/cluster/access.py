@@ -46,6 +46,7 @@ _CLAIMS = Right(
     "resource.k8s.io", "resourceclaimtemplates", ("create", "get", "list", "delete"), "a share of a GPU by DRA"
 )
 NODE_RIGHT = Right("", "nodes", ("get", "list"), "whether any node could ever hold a trial")
+ROOM_RIGHT = Right("", "pods", ("list",), "how many trials fit beside what runs in other namespaces")
 
 
 def rights(options: ClusterOptions) -> tuple[Right, ...]:
@@ -95,7 +96,7 @@ def node_access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) ->
     reference: PlainObject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
     api = "rbac.authorization.k8s.io/v1"
     return (
-        {"apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": [NODE_RIGHT.rule]},
+        {"apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": [NODE_RIGHT.rule, ROOM_RIGHT.rule]},
         {
             "apiVersion": api,
             "kind": "ClusterRoleBinding",
