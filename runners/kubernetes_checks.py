@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+from runners.findings import Finding
 from runners.kubernetes_api import KubernetesApi
 from runners.kubernetes_trial import refusals_explained
-from tuner.manifests.cluster.access import NODE_RIGHT, RIGHTS, Right
+from tuner.manifests.cluster.access import APPLY_ROLE, NODE_RIGHT, RIGHTS, Right
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessCheck:
-    """One right: what is missing of it is named verb by verb."""
-
-    what: str
-    ok: bool
-    needed: bool
-    detail: str
-
-
-def check_access(api: KubernetesApi, namespace: str) -> tuple[AccessCheck, ...]:
+def check_access(api: KubernetesApi, namespace: str, rights: Sequence[Right] = RIGHTS) -> tuple[Finding, ...]:
     """Raises UsageError, TransientFailure where the cluster cannot be asked."""
     with refusals_explained(f"the cluster at {api.host}"):
-        needed = tuple(_check(api, namespace, right, needed=True) for right in RIGHTS)
+        needed = tuple(_check(api, namespace, right, needed=True) for right in rights)
         return (*needed, _check(api, "", NODE_RIGHT, needed=False))
 
 
-def _check(api: KubernetesApi, namespace: str, right: Right, *, needed: bool) -> AccessCheck:
+def _check(api: KubernetesApi, namespace: str, right: Right, *, needed: bool) -> Finding:
     missing = [
         verb
         for verb in right.verbs
@@ -34,4 +25,5 @@ def _check(api: KubernetesApi, namespace: str, right: Right, *, needed: bool) ->
     ]
     where = f"in namespace {namespace}" if namespace else "in the whole cluster"
     told = f"may not {', '.join(missing)} {where}" if missing else f"{', '.join(right.verbs)} {where}"
-    return AccessCheck(what=f"{right.resource} ({right.reason})", ok=not missing, needed=needed, detail=told)
+    remedy = (APPLY_ROLE if needed else "optional") if missing else ""
+    return Finding(f"{right.resource} ({right.reason})", ok=not missing, needed=needed, detail=told, remedy=remedy)

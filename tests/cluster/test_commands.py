@@ -51,7 +51,7 @@ def test_doctor_is_content_with_an_administrator(plane: ControlPlane, namespace:
 def test_doctor_names_what_is_missing_and_prints_the_role(plane: ControlPlane, namespace: str):
     code, said = servetune("doctor", *cluster_options(plane.kubeconfig("nobody"), namespace))
     assert code == 7
-    assert "missing deployments (the server of a trial): may not create, get" in said
+    assert "missing      deployments (the server of a trial): may not create, get, list in namespace" in said
     assert "kind: Role" in said
     assert f"namespace: {namespace}" in said
 
