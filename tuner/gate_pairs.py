@@ -175,8 +175,8 @@ def _believed(
         if not doubts:
             return seen
     raise InvalidMeasurement(
-        f"{ATTEMPTS} measurements spoiled themselves, the last by {doubts} (send lag p99 {seen.send_lag_p99_ms:.1f} ms, "
-        f"generator CPU {seen.generator_cpu_ratio:.0%})"
+        f"{ATTEMPTS} measurements spoiled themselves, the last by {doubts} "
+        f"(send lag p99 {seen.send_lag_p99_ms:.1f} ms, generator CPU {seen.generator_cpu_ratio:.0%})"
     )
 
 

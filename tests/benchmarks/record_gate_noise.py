@@ -31,7 +31,7 @@ TARGET_RPS = 90.0
 WINDOW_S = 4.0
 SATURATION_S = 3.0
 LONGEST_S = 230.0
-LIMIT_MS = 500.0
+LIMIT_MS = 3000.0
 
 
 def record(count: int, file: Path) -> None:
@@ -45,7 +45,7 @@ def record(count: int, file: Path) -> None:
         spec,
         load=replace(spec.load, target_rps=TARGET_RPS),
         confirm=replace(spec.confirm, window_s=WINDOW_S),
-        # Wide, because what may leave late is a share of it: on a shared machine every send is late by some ms.
+        # Wide, because what may leave late is a tenth of it: on a machine this busy, sends are late by 100 ms and more.
         slos=(Slo(indicator="latency_p99_ms", max=LIMIT_MS),),
     )
     configuration = Configuration.of(CONFIGURATION)
@@ -69,6 +69,7 @@ def record(count: int, file: Path) -> None:
                 "service": f"examples/quickstart/cls.onnx on Triton, {configuration}",
                 "facts": dict(pair.deployed.facts),
                 "load": f"{TARGET_RPS:g} rps for {WINDOW_S:g} s, {overload_rps:.0f} rps for {SATURATION_S:g} s",
+                "accepted": f"send lag p99 up to {LIMIT_MS / 10.0:g} ms: percentiles show what a busy machine adds",
                 "machine": f"{os.cpu_count()} cores of {cpu_model()}, {platform.system()}, shared with other work",
                 "begun": begun,
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),

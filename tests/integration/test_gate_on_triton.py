@@ -54,7 +54,7 @@ load:
   window_s: 2
 slos:
   - indicator: latency_p95_ms
-    max: 500
+    max: 3000
 prices:
   book: prices.csv
   term: on_demand
