@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,10 +23,12 @@ from load_profiles.packed_samples import pack_samples
 from load_profiles.parent_death import end_orderly_when_told, end_with_parent
 from load_profiles.plan import LoadPlan
 from load_profiles.sealed_messages import shared_secret
-from tuner.domain.errors import TunerError
+from tuner.domain.errors import TunerError, UsageError
 from tuner.domain.load import LoadRun
 
 STDIN = "-"
+PRINTED_BYTES = 6144
+"""Of the result on one line: with base64 below the 16 KiB at which container runtimes cut lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +36,25 @@ class _Told:
     """Our own stdout, out of reach of libraries that print."""
 
     stream: IO[str]
+    terse: bool
 
     def __call__(self, **fields: object) -> None:
+        if self.terse and fields["event"] == "progress":
+            return
         self.stream.write(json.dumps(fields) + "\n")
         self.stream.flush()
 
 
 def main() -> None:
-    """Ends with 0 when the result is written, else with 1 and the reason on stdout and stderr; 143 when terminated."""
+    """Ends with 0 when the result is written, else with the error's exit code and the reason on stdout and stderr.
+
+    143 when terminated.
+    """
     options = _options()
     end_orderly_when_told()
     if options.parent:
         end_with_parent(options.parent)
-    tell = _own_stdout()
+    tell = _own_stdout(terse=options.print_result)
     try:
         plan, schedule = _read_plan(options.plan, options.expect_workers)
         run = _carry_out(plan, schedule, options, tell)
@@ -58,7 +67,10 @@ def main() -> None:
     except TunerError as error:
         tell(event="failed", error=type(error).__name__, message=error.message, hint=error.hint)
         sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+        sys.exit(error.exit_code)
+    if options.print_result:
+        for number, begin in enumerate(range(0, len(packed), PRINTED_BYTES)):
+            tell(event="result", number=number, base64=b64encode(packed[begin : begin + PRINTED_BYTES]).decode())
     tell(event="finished", size_bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest())
 
 
@@ -69,18 +81,25 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--expect-workers", required=True, type=int)
     parser.add_argument("--max-wait-s", default=60.0, type=float, help="how long to wait for them")
     parser.add_argument("--result", default=None, type=Path, help="where to write the result, too")
+    parser.add_argument("--print-result", action="store_true", help="print it on stdout, too, instead of the progress")
     parser.add_argument("--parent", default=0, type=int, help="process whose end ends this one")
     return parser.parse_args()
 
 
-def _own_stdout() -> _Told:
+def _own_stdout(*, terse: bool) -> _Told:
     stream = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    return _Told(stream)
+    return _Told(stream, terse)
 
 
 def _read_plan(name: str, workers: int) -> tuple[LoadPlan, Schedule]:
-    plan = LoadPlan.from_json(sys.stdin.readline() if name == STDIN else Path(name).read_text(encoding="utf-8"))
+    """Raises UsageError for what is no plan, or one of another version of servetune."""
+    try:
+        plan = LoadPlan.from_json(sys.stdin.readline() if name == STDIN else Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"the load plan cannot be read: {error!r}", hint="install the same servetune on all machines"
+        ) from error
     return plan, Schedule.of(plan.profile, workers)
 
 

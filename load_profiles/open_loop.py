@@ -190,11 +190,14 @@ class OpenLoop:
 
     def _receive(self, connection: Connection) -> None:
         refusal = connection.receive()
-        now_s = self._now_s()
-        if connection.owes() and not connection.flush():
+        if refusal is not None:
+            self._settle(connection, refusal, self._now_s())
+        # Only then: an answer that is complete counts, even where the server is gone before it is thanked.
+        still_open = connection.descriptor in self._connections
+        if still_open and connection.owes() and not connection.flush():
             self._epoll.modify(connection.descriptor, WATCHED | EPOLLOUT)
-        if refusal is None:
-            return
+
+    def _settle(self, connection: Connection, refusal: str, now_s: float) -> None:
         index = connection.index
         if refusal:
             self._recording.fail(index, now_s, refusal)

@@ -19,7 +19,7 @@ from tuner.domain.recommendation import Conclusion
 from tuner.domain.slo import CONFIDENCE, PERCENT, Slo
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.domain.trial import Measured, Search, Trial
+from tuner.domain.trial import Measured, Search, Trial, studied_s
 
 NAME_LENGTH = 120
 COMMAND_LENGTH = 1000
@@ -143,9 +143,11 @@ def _tally(trials: Sequence[Trial]) -> str:
     proofs = len(trials) - search
     parts = [count(search, "search trial")] + ([count(proofs, "proof deployment")] if proofs else [])
     spent = time_spent([trial.phases for trial in trials])
-    total = duration(sum(trial.phases.elapsed_s for trial in trials))
+    total = duration(studied_s(trials))
     where = ", ".join(f"{text} {name}" for name, text in spent)
-    return f"{' and '.join(parts)} in {total}: {where}" if trials else "no trial yet"
+    summed = " (several at once; added up" if any(trial.began_s is not None for trial in trials) else ""
+    told = f"{summed}: {where})" if summed else f": {where}"
+    return f"{' and '.join(parts)} in {total}{told}" if trials else "no trial yet"
 
 
 def _axes(spec: StudySpec, main: Slo | None, rounding: Rounding, replicas: int | None) -> Axes:

@@ -41,6 +41,7 @@ DOUBT_TEXT: dict[Doubt, str] = {
     Doubt.DRIFT: "latency was still growing",
     Doubt.OVERSATURATED: "more came in than was finished: the queue grew",
     Doubt.BUSY_MACHINE: "other programs used the machine",
+    Doubt.DETOUR: "the load came from outside of the cluster",
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from runners.kubernetes_api import KubernetesApi
 from runners.kubernetes_trial import refusals_explained
-from tuner.manifests.cluster.access import NODE_RIGHT, RIGHTS, Right
+from tuner.manifests.cluster.access import NODE_RIGHT, RIGHTS, ROOM_RIGHT, Right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ def check_access(api: KubernetesApi, namespace: str) -> tuple[AccessCheck, ...]:
     """Raises UsageError, TransientFailure where the cluster cannot be asked."""
     with refusals_explained(f"the cluster at {api.host}"):
         needed = tuple(_check(api, namespace, right, needed=True) for right in RIGHTS)
-        return (*needed, _check(api, "", NODE_RIGHT, needed=False))
+        optional = tuple(_check(api, "", right, needed=False) for right in (NODE_RIGHT, ROOM_RIGHT))
+        return (*needed, *optional)
 
 
 def _check(api: KubernetesApi, namespace: str, right: Right, *, needed: bool) -> AccessCheck:

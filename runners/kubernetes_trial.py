@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 from runners.kubernetes_api import ApiRefused, KubernetesApi
 from runners.kubernetes_paths import collection, path_of
 from runners.kubernetes_watch import PodWatch
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.errors import CleanupFailed, TransientFailure, TunerError, UsageError
+from tuner.interruption import heed
 from tuner.manifests.cluster.classify import classify, server_pods
 from tuner.manifests.cluster.comparison import dropped_fields
 from tuner.manifests.cluster.naming import (
@@ -44,8 +47,12 @@ from tuner.ports import Clock
 
 LOOK_S = 1
 LOG_LINES = 60
+LOG_PATIENCE_S = 3.0
 POLL_S = 0.25
-MADE = (
+LONGEST_POLL_S = 1.0
+CLEAN = "see `servetune clean --runner kubernetes`"
+Answer = TypeVar("Answer")
+MADE: tuple[tuple[str, str], ...] = (
     ("v1", "Pod"),
     ("apps/v1", "Deployment"),
     ("batch/v1", "Job"),
@@ -53,6 +60,22 @@ MADE = (
     ("v1", "ConfigMap"),
 )
 """What an owner's removal has to take away: these were made for the trial, whatever else the cluster makes of them."""
+DISPENSABLE = ("spec.ttlSecondsAfterFinished",)
+"""What a cluster may drop: 1.20 has it behind a gate, and the owner's removal takes the Jobs away anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialPlace:
+    """Where the objects of a run of load belong: the owner by whose removal they go, the run's number (from 1, so that
+    no two have the same names), and a port of the trial's own for the load's master.
+    """
+
+    trial: TrialId
+    owner: PlainObject
+    owner_uid: str
+    expires_at: str
+    run: int
+    load_port: int
 
 
 @contextmanager
@@ -84,7 +107,7 @@ def make_owned(api: KubernetesApi, objects: TrialObjects, uid: str) -> None:
     """What the owner owns, nothing of it twice. Raises ApiRefused, UsageError: the cluster is too old."""
     for manifest in objects.owned:
         kept = _made(api, owned_by(manifest, objects.owner, uid))
-        lost = dropped_fields(manifest, kept)
+        lost = [one for one in dropped_fields(manifest, kept) if one not in DISPENSABLE]
         if lost:
             version = f"the {text_at(manifest, 'kind')}'s {', '.join(lost)}"
             raise UsageError(f"the cluster dropped {version}", hint="its API is older than these fields")
@@ -129,12 +152,22 @@ class TrialWatch:
         )
 
     def await_ready(self) -> Ready:
-        """Raises InfeasibleConfiguration, TransientFailure, UsageError by what the cluster says; ApiRefused."""
+        """Raises InfeasibleConfiguration, TransientFailure, UsageError by what the cluster says; ApiRefused.
+
+        The phases' deadlines are told by the cluster's own times; on our clock all of them together are the limit, and
+        one look more.
+        """
+        limit_s = self._expected.deadlines
+        together_s = limit_s.schedule_s + limit_s.pull_s + limit_s.prepare_s + limit_s.load_s
+        ends_s = self._clock.now_s() + together_s
         while True:
+            heed()
             state = self.state(wait_s=LOOK_S)
             match state:
                 case Ready():
                     return state
+                case Waiting(phase=phase, detail=detail) if self._clock.now_s() > ends_s:
+                    raise TransientFailure(f"after {together_s:g} s it still waits: {phase} {detail}".strip())
                 case Waiting():
                     continue
                 case Infeasible() | Transient() | StudyError():
@@ -151,8 +184,10 @@ class TrialWatch:
         if isinstance(state, Waiting) and state.phase is Phase.SCHEDULE and state.detail:
             objects = (*objects, *self._nodes())
             state = self._classified(objects)
-        if isinstance(state, Infeasible) or (isinstance(state, Waiting) and state.phase is Phase.LOAD):
-            self._expected = replace(self._expected, log_tail=self.log_tail())
+        final = isinstance(state, Infeasible)
+        if final or (isinstance(state, Waiting) and state.phase is Phase.LOAD):
+            tail = self.log_tail(patience_s=LOG_PATIENCE_S if final else 0.0)
+            self._expected = replace(self._expected, log_tail=tail or self._expected.log_tail)
             state = self._classified(objects)
         return state if isinstance(state, Ready | Waiting) else self._classified(objects, self._events())
 
@@ -164,7 +199,7 @@ class TrialWatch:
         """What these objects say."""
         return self._classified(objects)
 
-    def log_tail(self) -> str:
+    def log_tail(self, *, patience_s: float = 0.0) -> str:
         """The server's last lines, of its container before this one where it was started again. Empty: none."""
         for pod in server_pods(self._pods.pods):
             for previous in (True, False):
@@ -175,6 +210,7 @@ class TrialWatch:
                         container=self._expected.container,
                         lines=LOG_LINES,
                         previous=previous,
+                        patience_s=patience_s,
                     )
                 except ApiRefused:
                     continue
@@ -198,41 +234,71 @@ class TrialWatch:
         found: tuple[PlainObject, ...] = ()
         for pod in self._pods.pods:
             try:
-                found += self._api.list(path, fields=f"involvedObject.name={text_at(pod, 'metadata', 'name')}").items
+                fields = f"involvedObject.name={text_at(pod, 'metadata', 'name')}"
+                found += self._api.list(path, fields=fields, patience_s=0).items
             except ApiRefused:
                 return found
         return found
 
 
 def remove(
-    api: KubernetesApi, namespace: str, trial: TrialId, owner: PlainObject, clock: Clock, *, within_s: float
+    api: KubernetesApi,
+    namespace: str,
+    trial: TrialId,
+    owner: PlainObject,
+    clock: Clock,
+    *,
+    within_s: float,
+    uid: str = "",
 ) -> None:
     """Delete the owner, and wait until everything of the trial is gone. Raises CleanupFailed.
 
-    An API that does not answer is asked again until the deadline. Pods on a node that does not answer either are left
-    behind, marked for removal: the cluster drops them with the node, or when it is back.
+    With its uid, another owner of that name and all it owns are left alone: a later coordinator's.
+
+    Each of the two may take `within_s`: before the cluster has taken the order, nothing can go. An API that does not
+    answer is asked again until then. Pods on a node that does not answer either are left behind, marked for removal:
+    the cluster drops them with the node, or when it is back.
     """
     labels = {key: value for key, value in trial_labels(trial, "owner").items() if key != ROLE_LABEL}
-    begun_s = clock.now_s()
-    remains, trouble, asked = ["everything"], "", False
-    while remains:
-        try:
-            if not asked:
-                api.delete(path_of(owner))
-                asked = True
-            remains, trouble = remains_of(api, namespace, selector_of(labels)), ""
-        except ApiRefused as refused:
-            trouble = f" ({refused})"
+    selector = selector_of(labels)
+    what = f"of trial {trial.trial} of study {trial.study}, in namespace {namespace}"
+    _insist(lambda: api.delete(path_of(owner), uid=uid), f"everything {what}", clock, within_s)
+    begun_s, pause_s, kinds = clock.now_s(), POLL_S, MADE
+    while True:
+        look = partial(remains_of, api, namespace, selector, kinds)
+        remains = _insist(look, f"perhaps something {what}", clock, within_s)
+        if not remains and kinds == MADE:
+            return
+        if uid and _insist(partial(_replaced, api, owner, uid), f"perhaps something {what}", clock, within_s):
+            return
         if remains and clock.now_s() - begun_s > within_s:
-            if asked and not trouble and _all_on_lost_nodes(api, namespace, selector_of(labels), remains):
+            if _all_on_lost_nodes(api, namespace, selector, remains):
                 return
-            what = f"{', '.join(remains)} of trial {trial.trial} of study {trial.study}"
-            raise CleanupFailed(
-                f"still in namespace {namespace} after {within_s:g} s: {what}{trouble}",
-                hint="see `servetune clean --runner kubernetes`",
-            )
+            raise CleanupFailed(f"still there after {within_s:g} s: {', '.join(remains)} {what}", hint=CLEAN)
+        # What is gone stays gone: only the rest is looked for, and then everything once more.
+        kinds = tuple(one for one in MADE if any(found.startswith(f"{one[1]} ") for found in remains)) or MADE
         if remains:
-            clock.sleep(POLL_S)
+            clock.sleep(pause_s)
+            pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
+
+
+def _insist(ask: Callable[[], Answer], what: str, clock: Clock, within_s: float) -> Answer:
+    """The cluster's answer, once there is one. Raises CleanupFailed after `within_s`, or for a refusal that stays."""
+    begun_s = clock.now_s()
+    while True:
+        try:
+            return ask()
+        except ApiRefused as refused:
+            passing = isinstance(classify_refusal(refused.status, refused.body), Again | Relist)
+            if not passing or clock.now_s() - begun_s > within_s:
+                raise CleanupFailed(f"left behind: {what}: {refused}", hint=CLEAN) from refused
+            clock.sleep(LONGEST_POLL_S)
+
+
+def _replaced(api: KubernetesApi, owner: PlainObject, uid: str) -> bool:
+    """Whether an owner of that name is there that is not this one. Raises ApiRefused."""
+    found = api.find(path_of(owner))
+    return found is not None and text_at(found, "metadata", "uid") != uid
 
 
 def _all_on_lost_nodes(api: KubernetesApi, namespace: str, selector: str, remains: list[str]) -> bool:
@@ -252,12 +318,14 @@ def _answers(node: PlainObject) -> bool:
     return any(text_at(one, "type") == "Ready" and text_at(one, "status") == "True" for one in conditions)
 
 
-def remains_of(api: KubernetesApi, namespace: str, selector: str) -> list[str]:
-    """Names of what is still there by label. Raises ApiRefused."""
+def remains_of(
+    api: KubernetesApi, namespace: str, selector: str, kinds: tuple[tuple[str, str], ...] = MADE
+) -> list[str]:
+    """Names of what is still there by label, of these kinds. Raises ApiRefused."""
     if f"{MANAGED_BY}={MANAGER}" not in selector:
         raise ValueError("only what servetune made is looked at")
     return [
         f"{kind} {text_at(one, 'metadata', 'name')}"
-        for api_version, kind in MADE
+        for api_version, kind in kinds
         for one in api.list(collection(api_version, kind, namespace), selector=selector).items
     ]

@@ -10,6 +10,7 @@ from tuner.manifests.plain import PlainObject, object_at, text_at
 from tuner.ports import Clock
 
 SHORTEST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
 
 
 class PodWatch:
@@ -20,6 +21,7 @@ class PodWatch:
         self._path, self._selector = collection("v1", "Pod", namespace), selector
         self._pods: dict[str, PlainObject] = {}
         self._version = ""
+        self._broken = 0
 
     @property
     def pods(self) -> tuple[PlainObject, ...]:
@@ -27,7 +29,11 @@ class PodWatch:
         return tuple(self._pods.values())
 
     def look(self, *, wait_s: int) -> tuple[PlainObject, ...]:
-        """The pods; after the first look it waits for a change, for at most so many seconds. Raises ApiRefused."""
+        """The pods; after the first look it waits for a change, for at most so many seconds. Raises ApiRefused.
+
+        A watch that the cluster refuses, or ends at once, is followed by a pause: longer after each one in a row, so
+        that no storm of requests begins.
+        """
         if not self._version:
             self._list()
             return self.pods
@@ -38,9 +44,11 @@ class PodWatch:
             if not isinstance(classify_refusal(refused.status, refused.body), Relist | Again):
                 raise
             self._version, changed = "", False
-        # A watch that ends at once must not become a storm of requests.
-        if not changed and self._clock.now_s() - begun_s < SHORTEST_PAUSE_S:
-            self._clock.sleep(SHORTEST_PAUSE_S)
+        if changed or self._clock.now_s() - begun_s >= SHORTEST_PAUSE_S:
+            self._broken = 0
+        else:
+            self._clock.sleep(min(SHORTEST_PAUSE_S * 2**self._broken, LONGEST_PAUSE_S))
+            self._broken += 1
         return self.pods
 
     def _list(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from tuner.domain.deployment import Deployment, GpuUse, Telemetry, TensorSpec
 from tuner.domain.errors import TransientFailure
 from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Samples
 from tuner.domain.space import Configuration
+from tuner.domain.trial import Trial
 
 
 class VirtualClock:
@@ -31,6 +33,38 @@ class VirtualClock:
 
     def sleep(self, seconds: float) -> None:
         self._now_s += seconds
+
+    def turn_to(self, now_s: float) -> None:
+        """Another moment: trials that run beside each other are carried out one after the other."""
+        self._now_s = now_s
+
+
+class VirtualLanes:
+    """Trials side by side in virtual time. See `tuner.ports.Lanes`.
+
+    Each is carried out at once when it begins, from the moment at which it begins; it ends, and is known of, when the
+    clock has come to its end. The same trials end in the same order every time.
+    """
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self._ends: list[tuple[float, int, Trial]] = []
+
+    def begin(self, work: Callable[[], Trial]) -> None:
+        begun_s = self._clock.now_s()
+        trial = work()
+        heapq.heappush(self._ends, (self._clock.now_s(), trial.number, trial))
+        self._clock.turn_to(begun_s)
+
+    def next_ended(self, *, within_s: float | None = None) -> Trial | None:
+        """None, and so much later, where the first end is further away."""
+        ends_s = self._ends[0][0] if self._ends else math.inf
+        if within_s is not None and ends_s > self._clock.now_s() + within_s:
+            self._clock.sleep(within_s)
+            return None
+        ends_s, _, trial = heapq.heappop(self._ends)
+        self._clock.turn_to(ends_s)
+        return trial
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from tuner.domain.cost import Footprint
 from tuner.domain.deployment import ModelRef
 from tuner.domain.space import Configuration, KnobValue
 from tuner.manifests.cluster.base_pod import base_pod
-from tuner.manifests.cluster.load_jobs import LoadWork, locust_arguments
+from tuner.manifests.cluster.load_jobs import LoadWork, load_commands
 from tuner.manifests.cluster.naming import TrialId
 from tuner.manifests.cluster.states import Expectation
 from tuner.manifests.cluster.trial import ServedTrial
@@ -97,17 +97,16 @@ def served(knobs: dict[str, KnobValue] | None = None, **changes: Any) -> ServedT
 
 
 def work(options: ClusterOptions, trial: ServedTrial, *, run: int = 1) -> LoadWork:
-    master, worker = locust_arguments(options, trial.id, run=run)
-    program = ("python", "-m", "load_profiles.cluster_load")
+    master, worker = load_commands(options, trial.id, run=run, target="10.244.0.7:8000", wait_s=1200.0)
     return LoadWork(
         trial=trial.id,
         run=run,
-        master=(*program, *master),
-        worker=(*program, *worker),
+        master=master,
+        worker=worker,
         plan='{"rate_rps":100}',
         deadline_s=90.5,
         expires_at=EXPIRES_AT,
-        environment=(("ENDPOINT", "http://server"),),
+        environment=(("SERVETUNE_LOAD_SECRET", "a secret of this run's own"),),
     )
 
 

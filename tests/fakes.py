@@ -100,9 +100,9 @@ class ListHistory:
         self._trials = list(trials)
 
     def append(self, trial: Trial) -> None:
-        if trial.number != len(self._trials):
+        if trial.number in {known.number for known in self._trials}:
             raise UsageError(f"trial {trial.number} is already in the history")
         self._trials.append(trial)
 
     def trials(self) -> tuple[Trial, ...]:
-        return tuple(self._trials)
+        return tuple(sorted(self._trials, key=lambda trial: trial.number))

@@ -19,7 +19,7 @@ from load_profiles.packed_samples import unpack_run
 from tuner.domain.deployment import Deployment
 from tuner.domain.load import LoadProfile, LoadRun
 
-ENDS_WITHIN_S = 60.0
+ENDS_WITHIN_S = 180.0
 
 
 def start_worker(master: str, *options: str, secret: str = "") -> subprocess.Popen[str]:
@@ -91,7 +91,7 @@ def master(
     workers: int,
     *,
     secret: str = "",
-    max_wait_s: float = 60.0,
+    max_wait_s: float = 240.0,
 ) -> Iterator[tuple[Master, str]]:
     """A master that listens, and where."""
     plan, result = folder / "plan.json", folder / "result"

@@ -38,7 +38,7 @@ def local_runner(
     registry: Path,
     *,
     model: ServedModel | None = None,
-    ready_timeout_s: float = 30.0,
+    ready_timeout_s: float = 180.0,
     protocol: KserveProtocol = "kserve_http",
 ) -> LocalRunner:
     return LocalRunner(

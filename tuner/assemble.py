@@ -27,12 +27,13 @@ from tuner.domain.explanation import Explanation
 from tuner.domain.recommendation import Conclusion, Proven, Unproven
 from tuner.domain.spec import RunnerKind, StudySpec
 from tuner.domain.trial import Trial
+from tuner.lanes import OneLane
 from tuner.load_target import Target
-from tuner.place import CLUSTER_WE_RUN_IN, ClusterAccess, Place
+from tuner.place import THIS_SITE, Place, Site
 from tuner.ports import LoadGenerator, Optimizer
 from tuner.search.optimizers import OPTIMIZERS
 from tuner.search.problem import search_problem
-from tuner.study import Bench
+from tuner.trial_run import Bench
 
 Watch = Callable[[Event], None]
 
@@ -59,8 +60,8 @@ def explain(
 
 
 @contextmanager
-def _simulated(spec: StudySpec, _watch: Watch, _access: ClusterAccess) -> Iterator[Bench]:
-    from runners.simulated_bench import SimulatedBench, VirtualClock
+def _simulated(spec: StudySpec, _watch: Watch, _site: Site) -> Iterator[Bench]:
+    from runners.simulated_bench import SimulatedBench, VirtualClock, VirtualLanes
     from runners.simulated_service import virtual_model
 
     bench = SimulatedBench(
@@ -69,11 +70,18 @@ def _simulated(spec: StudySpec, _watch: Watch, _access: ClusterAccess) -> Iterat
         model_name=spec.model.name,
         clock=VirtualClock(),
     )
-    yield Bench(runner=bench, load=bench, clock=bench.clock, wall_clock=wall_clock_text)
+    lanes = OneLane() if spec.at_once == 1 else VirtualLanes(bench.clock)
+    yield Bench(
+        runner=bench,
+        load=bench,
+        clock=bench.clock,
+        wall_clock=wall_clock_text,
+        open_lanes=lambda _most, _keep: nullcontext(lanes),
+    )
 
 
 @contextmanager
-def _local(spec: StudySpec, watch: Watch, _access: ClusterAccess) -> Iterator[Bench]:
+def _local(spec: StudySpec, watch: Watch, _site: Site) -> Iterator[Bench]:
     from load_profiles.locust_generator import LocustLoadGenerator
     from runners.deployment_registry import default_state_dir
     from runners.leftovers import reclaim
@@ -100,8 +108,8 @@ def _local(spec: StudySpec, watch: Watch, _access: ClusterAccess) -> Iterator[Be
         yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
 
 
-def _kubernetes(spec: StudySpec, watch: Watch, access: ClusterAccess) -> AbstractContextManager[Bench]:
-    return cluster_bench(spec, access, _load_shown(watch))
+def _kubernetes(spec: StudySpec, watch: Watch, site: Site) -> AbstractContextManager[Bench]:
+    return cluster_bench(spec, site, _load_shown(watch))
 
 
 def _load_shown(watch: Watch) -> Callable[[SeenLoad], None]:
@@ -208,19 +216,17 @@ def preflight(spec: StudySpec) -> None:
     PREFLIGHTS[spec.runner.kind](spec)
 
 
-BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch, ClusterAccess], AbstractContextManager[Bench]]] = {
+BENCHES: dict[RunnerKind, Callable[[StudySpec, Watch, Site], AbstractContextManager[Bench]]] = {
     "local": _local,
     "simulated": _simulated,
     "kubernetes": _kubernetes,
 }
 
 
-def open_bench(
-    spec: StudySpec, watch: Watch, access: ClusterAccess = CLUSTER_WE_RUN_IN
-) -> AbstractContextManager[Bench]:
+def open_bench(spec: StudySpec, watch: Watch, site: Site = THIS_SITE) -> AbstractContextManager[Bench]:
     """Where the study's trials are carried out. Raises UsageError where the runner cannot do what the study asks."""
     preflight(spec)
-    return BENCHES[spec.runner.kind](spec, watch, access)
+    return BENCHES[spec.runner.kind](spec, watch, site)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,14 @@ from typing import Protocol
 from tuner.clock import SystemClock, wall_clock_text
 from tuner.domain.cluster import ClusterOptions, LoadPods
 from tuner.domain.errors import UsageError
+from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.place import ClusterAccess, Place
-from tuner.study import Bench
+from tuner.manifests.cluster.existing.service import ReadObjects
+from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs, served_trial
+from tuner.manifests.cluster.trial_objects import trial_objects
+from tuner.manifests.plain import PlainObject
+from tuner.place import Place, Site
+from tuner.trial_run import Bench
 
 
 class SeenLoad(Protocol):
@@ -42,25 +47,43 @@ class Finding(Protocol):
 
 
 @contextmanager
-def cluster_bench(spec: StudySpec, access: ClusterAccess, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
+def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
-    from load_profiles.locust_generator import LocustLoadGenerator
+    from runners.kubernetes_admission import KubernetesAdmission, refuse_auto
     from runners.kubernetes_api import open_api
     from runners.kubernetes_config import config_text
+    from runners.kubernetes_identity import refuse_another_cluster
+    from runners.kubernetes_lease import holding
+    from runners.kubernetes_leftovers import remove_earlier_trials
     from runners.kubernetes_runner import KubernetesRunner
     from runners.server_environment import default_cache_dir, server_environment
+    from tuner.assemble_load import cluster_load
 
     warn = logging.getLogger("servetune").warning
-    clock = SystemClock()
-    runner = KubernetesRunner(
-        api=open_api(access.kubeconfig, context=access.context),
-        spec=spec,
-        options=cluster_options(spec),
-        config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
-        clock=clock,
-    )
-    with LocustLoadGenerator(on_progress=on_progress) as load:
-        yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+    clock, options = SystemClock(), cluster_options(spec)
+    api = open_api(site.access.kubeconfig, context=site.access.context)
+    refuse_another_cluster(api, site.pin)
+    if spec.runner.parallel_trials == "auto":
+        refuse_auto(api, options)
+    place = options.namespace
+    with holding(api, namespace=place, study=spec.name, lease_s=site.lease_s, clock=clock, tell=site.tell) as lease:
+        remove_earlier_trials(api, place, spec.name, lease, clock)
+        runner = KubernetesRunner(
+            api=api,
+            spec=spec,
+            options=options,
+            config_pbtxt=config_text(spec, lambda: server_environment(default_cache_dir(), warn)),
+            clock=clock,
+            lease=lease,
+        )
+        with cluster_load(api, options, runner.place_for_load, clock, on_progress) as load:
+            yield Bench(
+                runner=runner,
+                load=load,
+                clock=clock,
+                wall_clock=wall_clock_text,
+                admission=KubernetesAdmission(api, spec, options),
+            )
 
 
 def cluster_options(spec: StudySpec) -> ClusterOptions:
@@ -72,10 +95,38 @@ def cluster_options(spec: StudySpec) -> ClusterOptions:
 
 def cluster_preflight(spec: StudySpec) -> None:
     """Raises UsageError for what no cluster can be asked for; asks none."""
-    from tuner.manifests.cluster.trial import refuse_impossible, refuse_unknown_knobs
-
     refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
     refuse_impossible(cluster_options(spec), spec.space, spec.pricing.footprint, spec.pricing.book.term)
+
+
+def manifest_writer(spec: StudySpec, expires_at: str) -> Callable[[Configuration], tuple[PlainObject, ...]]:
+    """What a study's first trial of a configuration would deploy, in the order of deployment; asks no cluster.
+
+    Raises UsageError, and so does the writer, with InfeasibleConfiguration where Triton would refuse to load it.
+    """
+    from runners.kubernetes_config import config_text
+    from runners.server_environment import default_cache_dir, server_environment
+
+    options = cluster_options(spec)
+    warn = logging.getLogger("servetune").warning
+    render = config_text(spec, lambda: server_environment(default_cache_dir(), warn))
+
+    def written(configuration: Configuration) -> tuple[PlainObject, ...]:
+        text = render(configuration)
+        trial = served_trial(spec, configuration, trial=0, expires_at=expires_at, config_pbtxt=text)
+        return trial_objects(options, trial).all
+
+    return written
+
+
+def read_existing(place: Place, deployment: str) -> tuple[ReadObjects, str]:
+    """A Deployment as it is, and in words in which cluster; writes nothing. Raises UsageError, TransientFailure."""
+    from runners.kubernetes_api import open_api
+    from runners.kubernetes_existing import read_deployment
+
+    namespace = _namespace(place)
+    api = open_api(place.access.kubeconfig, context=place.access.context)
+    return read_deployment(api, namespace, deployment), f"context {api.context} ({api.host})"
 
 
 def check_cluster(place: Place) -> Sequence[Finding]:

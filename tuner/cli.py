@@ -12,7 +12,9 @@ import typer
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_export import diff, export
 from tuner.cli_gate import baseline, gate
+from tuner.cli_init import init
 from tuner.cli_options import (
     DEFAULT_STORAGE,
     AllowOption,
@@ -24,6 +26,7 @@ from tuner.cli_options import (
     ExpectOption,
     JsonOption,
     KubeconfigOption,
+    LeaseOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -49,6 +52,7 @@ from tuner.cli_options import (
     WorkersOption,
 )
 from tuner.cli_output import say, say_and_exit, stderr
+from tuner.cli_plan import plan
 from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
@@ -63,6 +67,8 @@ app = typer.Typer(
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
 app.command()(gate)
+app.command()(export)
+app.command()(diff)
 app.add_typer(baseline, name="baseline")
 
 
@@ -81,14 +87,7 @@ def root(
     """Find the cheapest serving spec that meets your SLOs, and prove it."""
 
 
-@app.command()
-def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("study.yaml"),
-) -> None:
-    """Write a commented study file to start from."""
-    from tuner.commands import write_template
-
-    say(write_template(path))
+app.command()(init)
 
 
 @app.command()
@@ -100,15 +99,7 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
     say(describe(load_spec(study)))
 
 
-@app.command()
-def plan(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
-    from tuner.assemble import preflight
-    from tuner.commands import find_study, plan_text, price_warnings
-
-    spec, history = find_study(study, storage)
-    preflight(spec)
-    say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
+app.command()(plan)
 
 
 @app.command()
@@ -121,9 +112,11 @@ def tune(
     report: Annotated[Path | None, typer.Option("--report", help="Write the HTML report there, too.")] = None,
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
+    lease: LeaseOption = "15s",
 ) -> None:
     """Search, then prove: ends with the cheapest spec that meets the SLOs. Run again to go on after an interruption."""
     from tuner.commands import find_study, refuse_report, render, tune_study, write_report
+    from tuner.load_options import duration_s
     from tuner.place import ClusterAccess
 
     if report is not None:
@@ -131,7 +124,8 @@ def tune(
     spec, _ = find_study(study, storage)
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose)
+        lease_s = duration_s(lease)
+        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
     say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)

@@ -12,7 +12,14 @@ from tuner.load_help import ARRIVALS_HELP, PAYLOAD_HELP, SLO_HELP, TRACE_HELP
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 StorageOption = Annotated[
-    str, typer.Option("--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE.")
+    str,
+    typer.Option(
+        "--storage", envvar="SERVETUNE_STORAGE", help="Where studies are kept: sqlite:///FILE, postgresql://..."
+    ),
+]
+LeaseOption = Annotated[
+    str,
+    typer.Option("--lease", envvar="SERVETUNE_LEASE", help="How long a study stays its coordinator's if that dies."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; the answer is always printed.")]
@@ -99,3 +106,33 @@ KubeconfigOption = Annotated[
 ]
 ContextOption = Annotated[str, typer.Option("--context", help="kubernetes: instead of the file's current one.")]
 MaxWaitOption = Annotated[str, typer.Option("--max-wait", help="How long to wait for the other side: 60s, 5m.")]
+FromClusterOption = Annotated[
+    str,
+    typer.Option("--from-cluster", help="deploy/NAME: a study of a Deployment that is there; only read."),
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The same as PATH.")]
+ContainerOption = Annotated[str, typer.Option("--container", help="Of the Deployment: the one that serves.")]
+ServedModelOption = Annotated[str, typer.Option("--model", help="The served model's name, where nothing there tells.")]
+LoadImageOption = Annotated[str, typer.Option("--load-image", help="servetune's own image, by digest.")]
+GpuLabelOption = Annotated[
+    str, typer.Option("--gpu-label", help="The GPU's nvidia.com/gpu.product, where no node may be read.")
+]
+NotSecretOption = Annotated[
+    list[str] | None, typer.Option("--not-secret", help="An env or flag that looks like a secret and is none.")
+]
+ManifestsOption = Annotated[
+    str, typer.Option("--manifests", help="kubernetes: instead, what one trial deploys, into a folder or - (stdout).")
+]
+ControllerOption = Annotated[
+    str,
+    typer.Option("--controller", help="With --manifests: a Job of this image (servetune's own) that tunes in there."),
+]
+StorageSecretOption = Annotated[
+    str, typer.Option("--storage-secret", help="With --controller: a Secret; its key `url` is the storage's address.")
+]
+StorageClaimOption = Annotated[
+    str, typer.Option("--storage-claim", help="With --controller: a volume claim for an SQLite file, made with it.")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KNOB=VALUE of that trial; else the cheapest that can be deployed.")
+]

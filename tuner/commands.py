@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,13 +14,15 @@ from rich.console import Console
 from rich.text import Text
 
 from tuner.answer import Answer, answer_text, tune_document
+from tuner.coordination import LEASE_S
 from tuner.domain.agenda import Finish, contenders, estimate, next_step, proof_s
 from tuner.domain.earlier import NOTHING_EARLIER, WarmStart
 from tuner.domain.errors import BudgetRefused, UsageError
 from tuner.domain.recommendation import Conclusion, NoVerdict, Standing, Unproven, evidence_for
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Search, Trial
-from tuner.place import CLUSTER_WE_RUN_IN, ClusterAccess
+from tuner.place import CLUSTER_WE_RUN_IN, ClusterAccess, Site
+from tuner.storage_url import SQLITE_PREFIX, shown
 from tuner.terminal import Progress, trial_line, watching
 
 PURPOSES = {"search": "search", "confirmation": "proof"}
@@ -40,14 +43,15 @@ def find_study(study: str, storage_url: str) -> tuple[StudySpec, tuple[Trial, ..
 
 def storage_exists(storage_url: str) -> bool:
     """False where opening the storage would make an empty file."""
-    prefix = "sqlite:///"
-    return not storage_url.startswith(prefix) or Path(storage_url.removeprefix(prefix)).is_file()
+    return not storage_url.startswith(SQLITE_PREFIX) or Path(storage_url.removeprefix(SQLITE_PREFIX)).is_file()
 
 
 def refuse_missing_storage(storage_url: str) -> None:
     """Raises UsageError where reading would find an empty storage that reading itself had made."""
     if not storage_exists(storage_url):
-        raise UsageError(f"there is no storage at {storage_url}", hint="tune a study first, or name another --storage")
+        raise UsageError(
+            f"there is no storage at {shown(storage_url)}", hint="tune a study first, or name another --storage"
+        )
 
 
 def tune_study(
@@ -58,6 +62,7 @@ def tune_study(
     quiet: bool,
     verbose: bool,
     access: ClusterAccess = CLUSTER_WE_RUN_IN,
+    lease_s: float = LEASE_S,
 ) -> Answer:
     """Carry the study to its conclusion, from wherever its history stands."""
     from tuner.assemble import explain, make_optimizer, open_bench
@@ -69,13 +74,18 @@ def tune_study(
     for warning in price_warnings(spec):
         console.print(Text(warning), soft_wrap=True)
     progress = Progress(spec, console, verbose=verbose)
-    with coordinating(storage_url, spec.name):
-        history = open_history(storage_url, spec)
+
+    def tell(line: str) -> None:
+        console.print(Text(line), soft_wrap=True)
+
+    with coordinating(storage_url, spec.name, lease_s=lease_s, tell=tell) as fence:
+        history = open_history(storage_url, spec, fence)
+        site = Site(access=access, pin=history.pinned, lease_s=lease_s, tell=tell)
         warm = begin_warm(storage_url, spec) if spec.search.optimizer == "structured" else NOTHING_EARLIER
         for line in warm_start_lines(warm):
-            console.print(Text(line), soft_wrap=True)
+            tell(line)
         progress.resume(history.trials())
-        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch, access) as bench:
+        with watching(progress, console, quiet=quiet) as watch, open_bench(spec, watch, site) as bench:
             optimizer = make_optimizer(spec, warm)
             conclusion = run_study(spec, optimizer=optimizer, bench=bench, history=history, watch=watch)
     done = history.trials()
@@ -95,7 +105,7 @@ def warm_start_lines(warm: WarmStart) -> list[str]:
 def refuse_small_budget(spec: StudySpec) -> None:
     """Raises BudgetRefused where not even one trial and one proof fit."""
     cost = estimate(spec, ())
-    needed_s = cost.search_trial_s + proof_s(spec, ())
+    needed_s = cost.search_trial_s + proof_s(spec, (), spec.surely_at_once)
     if needed_s > spec.budget.wall_time_s:
         raise BudgetRefused(
             f"one trial and the proof of a winner take about {needed_s:.0f} s, the budget is "
@@ -155,20 +165,7 @@ def write_report(answer: Answer, path: Path) -> str:
         explanation=answer.explanation,
         warm=answer.warm,
     )
-    return _write(path, render_report(path.suffix, told))
-
-
-def write_template(path: Path) -> str:
-    """Write a study file to start from, and the price book it names. Raises UsageError if either is there already."""
-    from tuner.prices import default_price_book
-    from tuner.spec_template import study_template
-
-    refuse_unwritable(path)
-    book = path.with_name("prices.csv")
-    for wanted in (path, book):
-        if wanted.exists():
-            raise UsageError(f"{wanted} is there already", hint="name another file, in another folder")
-    return "\n".join([_write(path, study_template()), _write(book, default_price_book())])
+    return write_text(path, render_report(path.suffix, told))
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -180,11 +177,12 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def _write(path: Path, text: str) -> str:
+def write_text(path: Path, text: str | bytes) -> str:
+    """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -212,13 +210,15 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
     cost = estimate(spec, history)
     searched = sum(isinstance(trial.purpose, Search) for trial in history)
     trials = max(0, spec.budget.trials - searched)
-    proving_s = proof_s(spec, history)
+    proving_s = proof_s(spec, history, spec.surely_at_once)
     room_s = max(0.0, spec.budget.wall_time_s - cost.elapsed_s - proving_s)
-    fitting = min(trials, len(spec.space), int(room_s // cost.search_trial_s))
+    rounds = int(room_s // cost.search_trial_s)
+    fitting = min(trials, len(spec.space), rounds * spec.surely_at_once)
+    proof_rounds = math.ceil(spec.confirm.repeats / spec.surely_at_once)
+    searching_s = math.ceil(fitting / spec.surely_at_once) * cost.search_trial_s
     to_do = (
         f"{fitting} search trials of about {cost.search_trial_s:.0f} s, then {spec.confirm.repeats} proofs of about "
-        f"{proving_s / spec.confirm.repeats:.0f} s: "
-        f"about {(fitting * cost.search_trial_s + proving_s) / 60:.1f} minutes"
+        f"{proving_s / proof_rounds:.0f} s{_side_by_side(spec)}: about {(searching_s + proving_s) / 60:.1f} minutes"
     )
     if isinstance(next_step(spec, history), Finish):
         to_do = "nothing: the study has its answer"
@@ -234,6 +234,14 @@ def plan_text(spec: StudySpec, history: Sequence[Trial]) -> str:
             f" ({spec.pricing.book.term})",
         ]
     )
+
+
+def _side_by_side(spec: StudySpec) -> str:
+    """Where the cluster's room decides how many, the time is that of one after the other: at most."""
+    asked = spec.runner.parallel_trials
+    if asked == "auto":
+        return f", up to {spec.at_once} at once where there is room, and one after the other where not"
+    return "" if asked == 1 else f", {asked} at once"
 
 
 def status_text(spec: StudySpec, history: Sequence[Trial]) -> str:

@@ -13,7 +13,9 @@ from tuner.domain.spec import StudySpec
 
 
 def fingerprint(spec: StudySpec) -> str:
-    """SHA-256 (64 hex digits) over everything but the study's name, its budget, and where its files lie."""
+    """SHA-256 (64 hex digits) over everything but the study's name, its budget, how many trials run at once, and where
+    its files lie.
+    """
     text = json.dumps(_comparable(spec), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -39,8 +41,11 @@ def _comparable(spec: StudySpec) -> dict[str, Any]:
     prices = [[p.resource, p.sku, p.price_per_hour] for p in prices_used(spec.pricing, spec.space)]
     return {
         "model": {"name": spec.model.name, "digest": spec.model.digest},
-        # Without what the runner does not have: older studies know nothing of it.
-        "runner": {key: value for key, value in asdict(spec.runner).items() if value is not None},
+        # Without what the runner does not have: older studies know nothing of it. Trials that run at once do not
+        # disturb each other, so that they are worth as much as others.
+        "runner": {
+            key: value for key, value in asdict(spec.runner).items() if value is not None and key != "parallel_trials"
+        },
         "knobs": [[knob.name, list(knob.values)] for knob in spec.space.knobs],
         "load": asdict(spec.load),
         "slos": [asdict(slo) for slo in spec.slos],

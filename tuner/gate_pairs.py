@@ -16,7 +16,7 @@ from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import trial_seed
 from tuner.gate.pairs import Pair, Reading, Side, order_of, reading_of
-from tuner.study import Bench
+from tuner.trial_run import Bench
 
 ATTEMPTS = 3
 INVALID_IN_A_ROW = 3

@@ -46,6 +46,7 @@ from tuner.gate_pairs import (
     most_pairs_within,
     pair_estimate_s,
 )
+from tuner.place import Site
 from tuner.spec_file import load_spec
 
 Tell = Callable[[str], None]
@@ -158,14 +159,14 @@ def _measure(order: GateOrder, lock: Lock, sides: Sides, budget: _Budget, tell: 
                 spec=sides.deployed,
                 configuration=lock.configuration,
                 replicas=lock.spec.replicas,
-                bench=stack.enter_context(open_bench(sides.deployed, _unwatched, order.access)),
+                bench=stack.enter_context(open_bench(sides.deployed, _unwatched, Site(access=order.access))),
             ),
             "candidate": MeasuredSide(
                 name="candidate",
                 spec=sides.candidate,
                 configuration=sides.configuration,
                 replicas=sides.replicas,
-                bench=stack.enter_context(open_bench(sides.candidate, _unwatched, order.access)),
+                bench=stack.enter_context(open_bench(sides.candidate, _unwatched, Site(access=order.access))),
             ),
         }
         try:

@@ -1,4 +1,4 @@
-"""One coordinator per study: a lock that the operating system drops when its holder dies, however it dies."""
+"""One coordinator per study: the operating system's lock beside a file, a lease with a fence in a shared database."""
 
 from __future__ import annotations
 
@@ -9,20 +9,62 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tuner.domain.errors import UsageError
+from tuner.clock import SystemClock
+from tuner.coordination import LEASE_S, RENEWALS_A_LEASE, Tell, kept, own_identity, take_over, told_nobody
+from tuner.domain.errors import InfrastructureError, UsageError
+from tuner.interruption import undisturbed
+from tuner.postgres_lease import Fence, PostgresLease
+from tuner.storage_url import SQLITE_PREFIX, is_postgres
 
-SQLITE_PREFIX = "sqlite:///"
+SHORTEST_LEASE_S = 1.0
 IN_MEMORY = ("", ":memory:")
 
 
 @contextmanager
-def coordinating(storage_url: str, study: str) -> Iterator[None]:
-    """Hold the study for this process. Raises UsageError if another process holds it, or it cannot be held."""
-    if not storage_url.startswith(SQLITE_PREFIX):
+def coordinating(
+    storage_url: str, study: str, *, lease_s: float = LEASE_S, tell: Tell = told_nobody
+) -> Iterator[Fence | None]:
+    """Hold the study for this process; the fence is what its history writes behind, where the database has one.
+
+    Raises UsageError if another process holds it, or it cannot be held; InfrastructureError if it is lost meanwhile.
+    """
+    if lease_s < SHORTEST_LEASE_S:
+        raise UsageError(f"a lease of {lease_s:g} s is too short to be renewed in time", hint="write 15s")
+    if storage_url.startswith(SQLITE_PREFIX):
+        with _locked(storage_url, study):
+            yield None
+    elif is_postgres(storage_url):
+        with _leased(storage_url, study, lease_s=lease_s, tell=tell) as fence:
+            yield fence
+    else:
         raise UsageError(
-            "tuning needs a storage of the form sqlite:///FILE",
-            hint="a shared database needs leases that servetune does not have yet",
+            "tuning needs a storage of the form sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE",
+            hint="only these keep two processes from tuning one study",
         )
+
+
+@contextmanager
+def _leased(storage_url: str, study: str, *, lease_s: float, tell: Tell) -> Iterator[Fence]:
+    lease = PostgresLease(storage_url, study, holder=own_identity(), duration_s=lease_s)
+    fence = lease.fence(take_over(lease.attempt, study=study, clock=SystemClock(), tell=tell))
+    try:
+        with kept(lambda: lease.renew(fence), every_s=lease_s / RENEWALS_A_LEASE):
+            yield fence
+    finally:
+        with undisturbed():
+            _release(lease, fence)
+
+
+def _release(lease: PostgresLease, fence: Fence) -> None:
+    try:
+        lease.release(fence)
+    except InfrastructureError:
+        # Somebody else's by now; whoever needed it has been told.
+        return
+
+
+@contextmanager
+def _locked(storage_url: str, study: str) -> Iterator[None]:
     file = storage_url.removeprefix(SQLITE_PREFIX)
     if file in IN_MEMORY:
         raise UsageError(f"{storage_url} is a storage in memory, lost at the end", hint="name a file: sqlite:///FILE")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tuner.coordination import LEASE_S, Tell, told_nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +27,25 @@ class Place:
     runner: str
     namespace: str = ""
     access: ClusterAccess = CLUSTER_WE_RUN_IN
+
+
+Pin = Callable[[str, str], str]
+"""Keeps a value under a key with the study, and answers with the one that was kept there first."""
+
+
+def pinned_nowhere(_key: str, value: str) -> str:
+    """For a bench without a history: every value is the first."""
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a study is tuned, and what its bench keeps there: the study's pins, and a lease of so many seconds."""
+
+    access: ClusterAccess = CLUSTER_WE_RUN_IN
+    pin: Pin = pinned_nowhere
+    lease_s: float = LEASE_S
+    tell: Tell = told_nobody
+
+
+THIS_SITE = Site()

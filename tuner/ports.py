@@ -1,11 +1,12 @@
-"""The five things the loop needs from the world."""
+"""What the loop needs from the world."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from tuner.domain.admission import Room
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.load import LoadProfile, LoadRun
 from tuner.domain.space import Configuration
@@ -58,6 +59,26 @@ class History(Protocol):
 
     def trials(self) -> tuple[Trial, ...]:
         """In order of their numbers."""
+        ...
+
+
+class Admission(Protocol):
+    """Knows whether there is room for one more trial beside those that run."""
+
+    def room(self, number: int, configuration: Configuration, beside: Sequence[tuple[int, Configuration]]) -> Room:
+        """Looks anew each time. Raises UsageError where no configuration of the study can work, TransientFailure."""
+        ...
+
+
+class Lanes(Protocol):
+    """Trials side by side, or one after the other."""
+
+    def begin(self, work: Callable[[], Trial]) -> None:
+        """Carry out one trial; whether it has ended on return is the lanes' own business."""
+        ...
+
+    def next_ended(self, *, within_s: float | None = None) -> Trial | None:
+        """The trial that ended next, waited for; None where none did in time. Raises what the trial raised."""
         ...
 
 

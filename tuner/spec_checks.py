@@ -32,6 +32,18 @@ def _runner_is_built(draft: StudyDraft) -> Iterator[Finding]:
         yield Finding(("runner", "kind"), message, f"one of {', '.join(BUILT_RUNNERS)}")
 
 
+def _trials_may_run_at_once(draft: StudyDraft) -> Iterator[Finding]:
+    runner = draft.runner
+    if runner is None or runner.parallel_trials == 1 or runner.kind == "kubernetes":
+        return
+    place: Path = ("runner", "parallel_trials")
+    if runner.kind != "simulated":
+        message = "trials on one machine would disturb each other's measurements"
+        yield Finding(place, message, "delete it: one after the other")
+    elif runner.parallel_trials == "auto":
+        yield Finding(place, "nothing limits how many virtual servers run at once", "write a number")
+
+
 def _one_model(draft: StudyDraft) -> Iterator[Finding]:
     if draft.model is None or draft.runner is None:
         return
@@ -233,6 +245,7 @@ def _required_rps(draft: StudyDraft) -> float | None:
 
 _CHECKS: tuple[Check, ...] = (
     _runner_is_built,
+    _trials_may_run_at_once,
     _one_model,
     _values_once,
     _space_size,

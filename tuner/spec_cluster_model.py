@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.types import StringConstraints
 
-from tuner.domain.cluster import GpuLabelScheme, Network, ShareSchemeName
+from tuner.domain.cluster import GpuLabelScheme, LoadFrom, Network, ShareSchemeName
 from tuner.domain.cost import Term
 
 DNS_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
@@ -64,7 +64,7 @@ class EngineSection(_Part):
     """An engine is built on the GPU it will run on, once for equal content."""
 
     image: ImageByDigest
-    command: Command = Field(description="Writes the file named by ENGINE_FILE; finds the model in MODEL_FOLDER.")
+    command: Command = Field(description="Writes the file $(ENGINE_FILE); finds the model in $(MODEL_FOLDER).")
     cache_claim: DnsName = Field(description="A PersistentVolumeClaim that keeps engines.")
     file_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "model.plan"
 
@@ -92,6 +92,7 @@ class SharingSection(_Part):
     )
     queue: LabelValue | None = Field(default=None, description="kai: the queue that trials wait in.")
     resource: LabelKey | None = Field(default=None, description="What the nodes advertise, if not nvidia.com/gpu.")
+    neighbours: bool = Field(default=False, description="Trials that run at once may share a card.")
 
 
 class DeadlinesSection(_Part):
@@ -112,6 +113,9 @@ class LoadPodsSection(_Part):
     memory_gib: Annotated[float, Field(gt=0, le=65_536)] = 1.0
     service_account: DnsName | None = None
     node_labels: Labels = {}
+    sent_from: LoadFrom = Field(
+        default="pods", description="controller: straight from servetune's own process; a doubt in every measurement."
+    )
 
 
 class KubernetesSection(_Part):
@@ -136,6 +140,9 @@ class KubernetesSection(_Part):
     )
     pull_secrets: Annotated[list[DnsName], Field(max_length=16)] = Field(
         default=[], description="Secrets with which images are pulled."
+    )
+    service_account: DnsName | None = Field(
+        default=None, description="The server's, where a workload identity fetches the model; no token is mounted."
     )
     autoscaled: bool = Field(default=False, description="New nodes may come: wait where none fits.")
     deadlines: DeadlinesSection = DeadlinesSection()

@@ -169,6 +169,7 @@ def _spec(
             ready_timeout_s=file.runner.ready_timeout_s,
             options=tuple(sorted(file.runner.options.items())),
             kubernetes=cluster,
+            parallel_trials=file.runner.parallel_trials,
         ),
         space=_space(file.knobs),
         load=_load(file.load, arrivals),

@@ -82,6 +82,13 @@ def _finding(error: ErrorDetails, data: Mapping[str, Any]) -> Finding:
     return Finding(path, *_words(kind, value, context))
 
 
+_OWN = {
+    "number_or_text": ("where a number or a text is expected", "put true and false in quotes"),
+    "count_or_auto": ("is no number of trials", "a whole number from 1 to 256, or auto"),
+}
+"""Errors that the study file's own checks raise."""
+
+
 def _words(kind: str, value: object, context: Mapping[str, Any]) -> tuple[str, str]:
     """(message, hint) for the errors that do not depend on where they are."""
     if kind == "literal_error":
@@ -103,8 +110,9 @@ def _words(kind: str, value: object, context: Mapping[str, Any]) -> tuple[str, s
         return f"{shown(value)} has not the right form", _form(str(context["pattern"]))
     if kind in {"string_too_short", "string_too_long"}:
         return f"{shown(value)} is too {kind.rsplit('_', 1)[-1]}", ""
-    if kind == "number_or_text":
-        return f"{shown(value)} where a number or a text is expected", "put true and false in quotes"
+    if kind in _OWN:
+        words, hint = _OWN[kind]
+        return f"{shown(value)} {words}", hint
     return f"{shown(value)}: {kind.replace('_', ' ')}", ""
 
 

@@ -19,6 +19,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 ENV_PATTERN = r"^env\.[A-Za-z_][A-Za-z0-9_]{0,126}$"
 ARGUMENT_PATTERN = r"^arg\.[a-z0-9][a-z0-9-]{0,62}$"
 MOST_VALUES = 1000
+MOST_AT_ONCE = 256
 _MOST = 1e15  # whole numbers up to here are exact in a double
 _MOST_CHARACTERS = 4096
 
@@ -41,6 +42,13 @@ def _within_reason(value: KnobValue) -> KnobValue:
             raise PydanticCustomError("text_reason", "one line of text is expected")
     elif abs(value) > _MOST:
         raise PydanticCustomError("number_reason", "the number is too large")
+    return value
+
+
+def _count_or_auto(value: JsonValue) -> JsonValue:
+    """One error in place of one for each member of the union."""
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_AT_ONCE):
+        raise PydanticCustomError("count_or_auto", f"a whole number from 1 to {MOST_AT_ONCE} is expected, or auto")
     return value
 
 
@@ -101,6 +109,13 @@ class RunnerSection(_Section):
     ready_timeout_s: Seconds = Field(default=60.0, description="A server that is not ready by then counts as failed.")
     options: dict[OptionName, Setting] = Field(
         default={}, max_length=256, description="The runner's own settings: a number or a text each."
+    )
+    parallel_trials: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] | Literal["auto"], BeforeValidator(_count_or_auto)
+    ] = Field(
+        default=1,
+        description="So many trials at once; auto (kubernetes): as many as there is room for, "
+        "up to a quarter of budget.trials.",
     )
     kubernetes: KubernetesSection | None = Field(default=None, description="The runner 'kubernetes' only.")
 

@@ -1,64 +1,28 @@
-"""The loop: propose, deploy, load, measure, judge, record, until a candidate is proven. Knows the ports only."""
+"""The loop: propose, carry out, record, until a candidate is proven. Knows the ports only."""
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import assert_never
 
-from tuner.domain.agenda import ConfirmNext, Finish, SearchNext, next_step
-from tuner.domain.cost import replicas_at_least
-from tuner.domain.deployment import Deployment, telemetry_between
-from tuner.domain.errors import InfeasibleConfiguration, InfrastructureError, InvalidMeasurement, TransientFailure
-from tuner.domain.events import Event, Phase, PhaseStarted, Repeated, StudyOpened, TrialFinished
-from tuner.domain.measurement import Measurement, measure
-from tuner.domain.recommendation import COMFORTABLE, Conclusion, cost_to_beat, miss
-from tuner.domain.slo import Verdict
+from tuner.domain.admission import Admitted, Never, Room, Wait
+from tuner.domain.agenda import AwaitNext, ConfirmNext, Finish, SearchNext, next_step
+from tuner.domain.errors import InfrastructureError, TransientFailure
+from tuner.domain.events import Event, PhaseStarted, RoomAwaited, StudyOpened, TrialFinished
+from tuner.domain.recommendation import Conclusion, cost_to_beat
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.domain.trial import (
-    Confirmation,
-    Exhausted,
-    Failed,
-    Infeasible,
-    Level,
-    Measured,
-    Outcome,
-    Phases,
-    Proposal,
-    Purpose,
-    Search,
-    Trial,
-    trial_seed,
-)
-from tuner.ports import Clock, History, LoadGenerator, Optimizer, Runner
+from tuner.domain.trial import Confirmation, Exhausted, Failed, Proposal, Search, Trial, studied_s
+from tuner.domain.underway import Pending, Underway
+from tuner.ports import History, Lanes, Optimizer
+from tuner.trial_run import Bench, TrialPlan, refused_trial, run_trial
 
-DEPLOY_ATTEMPTS = 2
-MEASURE_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """Where trials are carried out. `wall_clock` gives the date and time as ISO text, for the record only."""
-
-    runner: Runner
-    load: LoadGenerator
-    clock: Clock
-    wall_clock: Callable[[], str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrialPlan:
-    """One trial about to be carried out. Levels after the first are dropped once they cannot beat `cost_to_beat`."""
-
-    number: int
-    purpose: Purpose
-    configuration: Configuration
-    replica_counts: tuple[int, ...]
-    window_s: float
-    unit_cost_per_hour: float
-    cost_to_beat: float | None
+# Where there is no room for a proposal: so many are asked for, and so long until the next look.
+ALTERNATIVES = 4
+ROOM_POLL_S = 2.0
 
 
 def run_study(
@@ -71,31 +35,191 @@ def run_study(
 ) -> Conclusion:
     """Carry the study on from its history to a conclusion; every finished trial is on disk before the next starts.
 
-    Raises InfrastructureError after `budget.failed_trials` failures of the machine in a row.
+    With `parallel_trials` so many run at once, in the order of their numbers: the smallest that no trial has, so that
+    after a crash they are taken again. Each is on disk before one takes its place. Where one ends the study, or a
+    signal does, the others are torn down first. `watch` is never called by two at once.
+
+    Raises InfrastructureError after `budget.failed_trials` failures of the machine in a row, or where for
+    `budget.wall_time_s` there was no room for any trial.
     """
-    exhausted, failures_in_a_row = "", 0
-    done = history.trials()
-    watch(StudyOpened(study=spec.name, space_size=len(spec.space), trials_before=len(done)))
-    while True:
-        match next_step(spec, done, exhausted=exhausted):
-            case Finish(conclusion=conclusion):
-                return conclusion
-            case ConfirmNext() as step:
-                plan = _confirmation_plan(spec, step, done)
-            case SearchNext():
-                proposal = optimizer.suggest(done)
-                if isinstance(proposal, Exhausted):
-                    exhausted = proposal.reason
-                    continue
-                plan = _search_plan(spec, proposal, done)
-            case _ as unreachable:
-                assert_never(unreachable)
-        trial = run_trial(spec, plan, bench=bench, watch=watch)
-        watch(_phase(plan, "append"))
-        history.append(trial)
-        done, exhausted = (*done, trial), ""
-        watch(TrialFinished(trial=trial))
-        failures_in_a_row = _failures(trial, failures_in_a_row, allowed=spec.budget.failed_trials)
+    course = _Course(spec, optimizer, bench, history, one_at_a_time(watch))
+    with bench.open_lanes(spec.at_once, course.keep) as lanes:
+        return course.run(lanes)
+
+
+def one_at_a_time(watch: Callable[[Event], None]) -> Callable[[Event], None]:
+    """The same for callers in several threads."""
+    turn = threading.Lock()
+
+    def show(event: Event) -> None:
+        with turn:
+            watch(event)
+
+    return show
+
+
+class _Asked:
+    """The optimizer, asked once for the same history: it would say the same, after as much thought."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._trials = -1
+        self._answers: dict[tuple[Configuration, ...], Proposal | Exhausted] = {}
+
+    def ask(self, history: Sequence[Trial], pending: tuple[Configuration, ...]) -> Proposal | Exhausted:
+        if len(history) != self._trials:
+            self._trials, self._answers = len(history), {}
+        if pending not in self._answers:
+            self._answers[pending] = self._optimizer.suggest(history, pending)
+        return self._answers[pending]
+
+
+class _Course:
+    """A study on its way: what is done, what runs, and what time it is on the study's own clock."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        optimizer: Optimizer,
+        bench: Bench,
+        history: History,
+        watch: Callable[[Event], None],
+    ) -> None:
+        self._spec, self._bench, self._history, self._watch = spec, bench, history, watch
+        self._asked = _Asked(optimizer)
+        self._done = history.trials()
+        self._pending: dict[int, Pending] = {}
+        self._exhausted, self._failures_in_a_row = "", 0
+        # When the first of those that run began, on the study's clock and on the bench's.
+        self._begun_s = (0.0, 0.0)
+        self._most_seen = spec.surely_at_once
+        self._recording, self._awaited, self._waited_s = False, "", 0.0
+
+    def run(self, lanes: Lanes) -> Conclusion:
+        """To the end."""
+        self._watch(StudyOpened(study=self._spec.name, space_size=len(self._spec.space), trials_before=len(self._done)))
+        while True:
+            if len(self._pending) >= self._spec.at_once:
+                self._collect(lanes)
+                continue
+            match next_step(self._spec, self._done, exhausted=self._exhausted, underway=self._underway()):
+                case Finish(conclusion=conclusion):
+                    return conclusion
+                case AwaitNext():
+                    self._collect(lanes)
+                case ConfirmNext() as step:
+                    self._confirm(step, lanes)
+                case SearchNext():
+                    self._search(lanes)
+                case _ as unreachable:
+                    assert_never(unreachable)
+
+    def keep(self, trial: Trial) -> None:
+        """Record a trial on the way out, unless recording is what went wrong."""
+        if not self._recording:
+            self._history.append(trial)
+
+    def _confirm(self, step: ConfirmNext, lanes: Lanes) -> None:
+        plan = _confirmation_plan(self._spec, step, self._next_number(), self._began_s())
+        room = self._room(plan)
+        if isinstance(room, Admitted):
+            self._begin(plan, lanes)
+        else:
+            # It was deployed before: what it lacks now may come back.
+            self._await_room(plan, room.reason, lanes)
+
+    def _search(self, lanes: Lanes) -> None:
+        """Where there is no room for what the optimizer would like best, something else may have some."""
+        passed: list[tuple[TrialPlan, str]] = []
+        searching = tuple(one.configuration for one in self._underway().searching)
+        for _ in range(ALTERNATIVES if self._spec.at_once > 1 else 1):
+            proposal = self._asked.ask(self._done, (*searching, *(plan.configuration for plan, _ in passed)))
+            if isinstance(proposal, Exhausted):
+                self._exhausted = "" if passed else proposal.reason
+                break
+            plan = _search_plan(self._spec, proposal, self._done, self._next_number(), self._began_s())
+            match self._room(plan):
+                case Admitted():
+                    self._begin(plan, lanes)
+                    return
+                case Never(reason=reason):
+                    self._record(refused_trial(self._spec, plan, reason, at=self._bench.wall_clock()))
+                    return
+                case Wait(reason=reason):
+                    passed.append((plan, reason))
+        if passed:
+            self._await_room(*passed[0], lanes)
+
+    def _room(self, plan: TrialPlan) -> Room:
+        beside = tuple((one.number, one.configuration) for one in self._pending.values())
+        try:
+            return self._bench.admission.room(plan.number, plan.configuration, beside)
+        except TransientFailure as failure:
+            return Wait(failure.message)
+
+    def _begin(self, plan: TrialPlan, lanes: Lanes) -> None:
+        if not self._pending:
+            self._begun_s = (studied_s(self._done), self._bench.clock.now_s())
+        self._pending[plan.number] = Pending(
+            number=plan.number,
+            purpose=plan.purpose,
+            configuration=plan.configuration,
+            began_s=self._now_s(),
+            least_cost_per_hour=plan.unit_cost_per_hour * min(plan.replica_counts),
+        )
+        self._most_seen = max(self._most_seen, len(self._pending))
+        self._awaited, self._waited_s = "", 0.0
+        lanes.begin(partial(run_trial, self._spec, plan, bench=self._bench, watch=self._watch))
+
+    def _collect(self, lanes: Lanes, *, within_s: float | None = None) -> None:
+        trial = lanes.next_ended(within_s=within_s)
+        if trial is not None:
+            self._watch(_appending(trial))
+            self._record(trial)
+
+    def _record(self, trial: Trial) -> None:
+        self._recording = True
+        self._history.append(trial)
+        self._recording = False
+        self._pending.pop(trial.number, None)
+        self._done = tuple(sorted((*self._done, trial), key=lambda one: one.number))
+        self._exhausted = ""
+        self._watch(TrialFinished(trial=trial))
+        self._failures_in_a_row = _failures(trial, self._failures_in_a_row, allowed=self._spec.budget.failed_trials)
+
+    def _await_room(self, plan: TrialPlan, reason: str, lanes: Lanes) -> None:
+        """Until a trial ends, or for a while: somebody else may make room too."""
+        if reason != self._awaited:
+            self._watch(RoomAwaited(configuration=plan.configuration, reason=reason))
+            self._awaited = reason
+        if self._pending:
+            self._collect(lanes, within_s=ROOM_POLL_S)
+            return
+        if self._waited_s >= self._spec.budget.wall_time_s:
+            raise InfrastructureError(
+                f"no trial found room in {self._waited_s:.0f} s: {reason}",
+                hint="make room, and run the same command again: the study goes on where it was",
+            )
+        self._bench.clock.sleep(ROOM_POLL_S)
+        self._waited_s += ROOM_POLL_S
+
+    def _underway(self) -> Underway:
+        return Underway(pending=tuple(self._pending.values()), now_s=self._now_s(), at_once=self._most_seen)
+
+    def _now_s(self) -> float:
+        if not self._pending:
+            return studied_s(self._done)
+        study_s, bench_s = self._begun_s
+        return study_s + self._bench.clock.now_s() - bench_s
+
+    def _began_s(self) -> float | None:
+        """None as long as the study's trials come one after the other: then their phases say it."""
+        beside = self._spec.at_once > 1 or any(trial.began_s is not None for trial in self._done)
+        return self._now_s() if beside else None
+
+    def _next_number(self) -> int:
+        taken = {trial.number for trial in self._done} | self._pending.keys()
+        return next(number for number in itertools.count() if number not in taken)
 
 
 def _failures(trial: Trial, before: int, *, allowed: int) -> int:
@@ -110,144 +234,33 @@ def _failures(trial: Trial, before: int, *, allowed: int) -> int:
     return before + 1
 
 
-def _next_number(done: Sequence[Trial]) -> int:
-    return max((trial.number for trial in done), default=-1) + 1
-
-
-def _search_plan(spec: StudySpec, proposal: Proposal, done: Sequence[Trial]) -> TrialPlan:
+def _search_plan(
+    spec: StudySpec, proposal: Proposal, done: Sequence[Trial], number: int, began_s: float | None
+) -> TrialPlan:
     return TrialPlan(
-        number=_next_number(done),
+        number=number,
         purpose=Search(),
         configuration=proposal.configuration,
         replica_counts=proposal.replica_counts,
         window_s=spec.load.window_s,
         unit_cost_per_hour=spec.pricing.unit_cost_per_hour(proposal.configuration),
         cost_to_beat=cost_to_beat(done),
+        began_s=began_s,
     )
 
 
-def _confirmation_plan(spec: StudySpec, step: ConfirmNext, done: Sequence[Trial]) -> TrialPlan:
+def _confirmation_plan(spec: StudySpec, step: ConfirmNext, number: int, began_s: float | None) -> TrialPlan:
     return TrialPlan(
-        number=_next_number(done),
+        number=number,
         purpose=Confirmation(replicas=step.candidate.replicas, repeat=step.repeat),
         configuration=step.candidate.configuration,
         replica_counts=(step.candidate.replicas,),
         window_s=spec.confirm.window_s * step.candidate.replicas,
         unit_cost_per_hour=step.candidate.unit_cost_per_hour,
         cost_to_beat=None,
+        began_s=began_s,
     )
 
 
-def _phase(plan: TrialPlan, phase: Phase, detail: str = "") -> PhaseStarted:
-    return PhaseStarted(
-        number=plan.number, purpose=plan.purpose, configuration=plan.configuration, phase=phase, detail=detail
-    )
-
-
-def run_trial(spec: StudySpec, plan: TrialPlan, *, bench: Bench, watch: Callable[[Event], None]) -> Trial:
-    """Deploy and measure once; a failure of the world is tried again once, and then recorded as Failed."""
-    started_at = bench.wall_clock()
-    spent = Phases(deploy_s=0.0, load_s=0.0, teardown_s=0.0)
-    outcome: Outcome = Failed(error="not tried")
-    for attempt in range(DEPLOY_ATTEMPTS):
-        visit = _Visit(spec=spec, plan=plan, bench=bench, watch=watch, attempt=attempt)
-        outcome, phases = visit.carry_out()
-        spent = Phases(
-            deploy_s=spent.deploy_s + phases.deploy_s,
-            load_s=spent.load_s + phases.load_s,
-            teardown_s=spent.teardown_s + phases.teardown_s,
-        )
-        if not isinstance(outcome, Failed):
-            break
-        if attempt + 1 < DEPLOY_ATTEMPTS:
-            watch(Repeated(number=plan.number, reason=outcome.error))
-    return Trial(
-        number=plan.number,
-        purpose=plan.purpose,
-        configuration=plan.configuration,
-        unit_cost_per_hour=plan.unit_cost_per_hour,
-        seed=trial_seed(spec.search.seed, plan.number),
-        started_at=started_at,
-        phases=spent,
-        outcome=outcome,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Visit:
-    """One deployment of one trial, from start to teardown."""
-
-    spec: StudySpec
-    plan: TrialPlan
-    bench: Bench
-    watch: Callable[[Event], None]
-    attempt: int
-
-    def carry_out(self) -> tuple[Outcome, Phases]:
-        clock = self.bench.clock
-        marks = [clock.now_s()]
-        outcome: Outcome
-        self.watch(_phase(self.plan, "deploy"))
-        deployment_id = f"{self.spec.fingerprint[:8] or 'study'}-{self.plan.number}-{self.attempt}"
-        try:
-            with self.bench.runner.deploy(self.plan.configuration, deployment_id=deployment_id) as deployment:
-                marks.append(clock.now_s())
-                outcome = Measured(levels=self._levels(deployment), facts=deployment.facts)
-                marks.append(clock.now_s())
-                self.watch(_phase(self.plan, "teardown"))
-        except InfeasibleConfiguration as error:
-            outcome = Infeasible(reason=error.message)
-        except (TransientFailure, InvalidMeasurement) as error:
-            outcome = Failed(error=error.message)
-        marks.append(clock.now_s())
-        return outcome, _phases(marks)
-
-    def _levels(self, deployment: Deployment) -> tuple[Level, ...]:
-        """Lighter and lighter, until one holds with room to spare: a borderline one needs another behind it."""
-        levels: list[Level] = []
-        for replicas in self.plan.replica_counts:
-            if levels and self._not_worth_it(replicas, levels[-1]):
-                continue
-            level = Level(replicas=replicas, measurement=self._measure(deployment, replicas))
-            levels.append(level)
-            if level.verdict is not Verdict.FAIL and miss(level.measurement) <= COMFORTABLE:
-                break
-        return tuple(levels)
-
-    def _not_worth_it(self, replicas: int, last: Level) -> bool:
-        """More replicas cannot beat the best cost known, or still could not carry the load, by what was just seen."""
-        cost = replicas * self.plan.unit_cost_per_hour
-        if self.plan.cost_to_beat is not None and cost >= self.plan.cost_to_beat:
-            return True
-        return replicas < replicas_at_least(self.spec.required_rps, last.measurement.carried_rps)
-
-    def _measure(self, deployment: Deployment, replicas: int) -> Measurement:
-        """One level; a measurement that spoiled itself is repeated twice, then Raises InvalidMeasurement."""
-        for repeat in range(MEASURE_ATTEMPTS):
-            seed = trial_seed(self.spec.search.seed, self.plan.number, MEASURE_ATTEMPTS * self.attempt + repeat)
-            profile = self.spec.load_profile(replicas=replicas, window_s=self.plan.window_s, seed=seed)
-            detail = f"{profile.offered_rps:.4g} rps for {profile.duration_s:g} s"
-            self.watch(_phase(self.plan, "load", detail))
-            before = self.bench.runner.telemetry(deployment)
-            run = self.bench.load.drive(deployment, profile)
-            telemetry = telemetry_between(before, self.bench.runner.telemetry(deployment))
-            measurement = measure(run, self.spec.slos, telemetry)
-            if not measurement.spoiled:
-                return measurement
-            doubts = ", ".join(doubt for doubt in measurement.doubts if doubt.spoils)
-            self.watch(Repeated(number=self.plan.number, reason=f"the measurement spoiled itself: {doubts}"))
-        raise InvalidMeasurement(
-            f"{MEASURE_ATTEMPTS} measurements spoiled themselves, the last by {doubts} "
-            f"(send lag p99 {measurement.send_lag_p99_ms:.1f} ms, generator CPU {measurement.generator_cpu_ratio:.0%})"
-        )
-
-
-def _phases(marks: list[float]) -> Phases:
-    """From up to four marks: start, ready, load done, gone. A deployment that never got ready was all deploy.
-
-    Whole microseconds: the last bits of a difference depend on when the clock started, and a resumed study would
-    differ from an uninterrupted one by them.
-    """
-    gaps_s = [round(late - early, 6) for early, late in pairwise(marks)]
-    deploy_s, load_s, teardown_s = (*gaps_s, 0.0, 0.0)[:3]
-    return Phases(deploy_s=deploy_s, load_s=load_s, teardown_s=teardown_s)
+def _appending(trial: Trial) -> PhaseStarted:
+    return PhaseStarted(number=trial.number, purpose=trial.purpose, configuration=trial.configuration, phase="append")

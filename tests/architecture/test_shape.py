@@ -16,12 +16,20 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # Library -> the only modules that may import it.
 DOORS = {
-    "typer": {"tuner.cli", "tuner.cli_gate", "tuner.cli_options", "tuner.cli_output"},
+    "typer": {
+        "tuner.cli",
+        "tuner.cli_export",
+        "tuner.cli_gate",
+        "tuner.cli_init",
+        "tuner.cli_options",
+        "tuner.cli_output",
+        "tuner.cli_plan",
+    },
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
-    "sqlalchemy": {"tuner.history"},
+    "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},
     "threadpoolctl": {"tuner.search.one_thread"},
-    "ruamel": {"tuner.yaml_text"},
+    "ruamel": {"tuner.yaml_edit", "tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
@@ -36,7 +44,7 @@ DOORS = {
     "prometheus_client": {"runners.triton_metrics"},
     "tensorrt": set(),
     "kubernetes": {"runners.kubernetes_api"},
-    "tenacity": {"runners.kubernetes_api"},
+    "tenacity": {"runners.patience", "tuner.database"},
 }
 HEAVY = ("pandas", "matplotlib", "optuna", "skopt", "locust", "kubernetes", "tensorrt", "scipy", "numpy", "sklearn")
 

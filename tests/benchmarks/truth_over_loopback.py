@@ -226,8 +226,11 @@ def waiting_quantile(load: float, share: float) -> float:
     return high
 
 
-def closed_loop_ms(settings: ExactSettings, *, users: int, seconds: float) -> list[float]:
-    """Latencies as a closed loop sees them: each user waits for its answer before it asks again. Ascending."""
+def closed_loop(settings: ExactSettings, *, users: int, seconds: float) -> tuple[list[float], ServerRecord]:
+    """Latencies in ms as a closed loop sees them: each user waits for its answer before it asks again. Ascending.
+
+    And what the server recorded of it.
+    """
 
     def user(port: int) -> Iterator[float]:
         with closing(HTTPConnection("127.0.0.1", port)) as connection:
@@ -238,8 +241,8 @@ def closed_loop_ms(settings: ExactSettings, *, users: int, seconds: float) -> li
                 yield (monotonic() - start_s) * 1000.0
 
     with serving_exactly(settings) as server, ThreadPoolExecutor(users) as pool:
-        found = pool.map(lambda port: list(user(port)), [server.port] * users)
-        return sorted(latency_ms for latencies_ms in found for latency_ms in latencies_ms)
+        found = list(pool.map(lambda port: list(user(port)), [server.port] * users))
+        return sorted(latency_ms for latencies_ms in found for latency_ms in latencies_ms), server.record()
 
 
 def main(cores: Cores) -> int:
@@ -266,7 +269,7 @@ def main(cores: Cores) -> int:
         if seen is not None:
             tally.show(seen, against_record("400 ms stall every 2 s, own record", seen))
             tally.show(seen, against_stalls(seen))
-    closed_ms = closed_loop_ms(replace(STALLS, cpus=cores.server), users=4, seconds=8.0)
+    closed_ms, _ = closed_loop(replace(STALLS, cpus=cores.server), users=4, seconds=8.0)
     figures = ", ".join(f"p{percent:g} {nearest_rank(closed_ms, percent):.1f}" for percent in PERCENTS)
     print(f"the same stalls seen by a closed loop of 4 users, ms: {figures} ({len(closed_ms) / 8.0:.0f} requests/s)")
     print(f"load average {' '.join(f'{load:.2f}' for load in os.getloadavg())}")

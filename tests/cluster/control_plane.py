@@ -1,12 +1,13 @@
-"""A real control plane on 127.0.0.1: etcd, API server, controller manager and scheduler, each with its own port."""
+"""A real control plane on a loopback address of its own: etcd, API server, controller manager and scheduler."""
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
-import socket
 import ssl
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.addresses import loopback_address
 from tests.cluster.binaries import kubernetes_folder
 from tests.cluster.processes import await_true, running
 from tests.cluster.rest import Refused, Rest
@@ -26,7 +28,9 @@ IDENTITIES = {
     "node": ("system:node:node0", "system:nodes"),
     "nobody": ("nobody", ""),
 }
-START_S = 90.0
+API_PORT, MANAGER_PORT, SCHEDULER_PORT, ETCD_PORTS = 6443, 10257, 10259, (2379, 2380)
+SHARED_MEMORY = Path("/dev/shm")
+START_S = 180.0
 TTL_GATE = "--feature-gates=TTLAfterFinished=true"
 
 
@@ -45,39 +49,34 @@ class ControlPlane:
 @contextmanager
 def control_plane(folder: Path) -> Iterator[ControlPlane]:
     """Ready on entry, gone on exit."""
-    make_certificates(folder)
-    port, tokens = free_port(), {name: secrets.token_hex(16) for name in IDENTITIES}
-    host = f"https://127.0.0.1:{port}"
+    # Ports of 127.0.0.1 are everybody's: connections of other programs take them between a look and a start.
+    address = loopback_address(secrets.token_hex(8))
+    make_certificates(folder, address)
+    tokens = {name: secrets.token_hex(16) for name in IDENTITIES}
+    host = f"https://{address}:{API_PORT}"
     write_identities(folder, host, tokens)
     plane = ControlPlane(
         folder=folder, host=host, admin=Rest(host=host, authority=folder / "ca.crt", token=tokens["admin"])
     )
     with ExitStack() as stack:
-        etcd = stack.enter_context(etcd_server(folder))
-        stack.enter_context(running("apiserver", api_server(folder, port, etcd), folder))
+        etcd = stack.enter_context(etcd_server(folder, address))
+        stack.enter_context(running("apiserver", api_server(folder, address, etcd), folder))
         log = folder / "apiserver.log"
         await_true("the API server is ready", lambda: api_ready(plane.admin), deadline_s=START_S, log=log)
-        manager, scheduler = free_port(), free_port()
-        stack.enter_context(running("kcm", controller_manager(folder, manager), folder))
-        stack.enter_context(running("sched", kube_scheduler(folder, scheduler), folder))
+        stack.enter_context(running("kcm", controller_manager(folder, address), folder))
+        stack.enter_context(running("sched", kube_scheduler(folder, address), folder))
         await_true("accounts are made", lambda: has_accounts(plane.admin), deadline_s=START_S, log=folder / "kcm.log")
-        await_true("the scheduler is well", lambda: healthy(scheduler), deadline_s=START_S, log=folder / "sched.log")
+        await_true("the scheduler is well", lambda: healthy(address), deadline_s=START_S, log=folder / "sched.log")
         yield plane
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def make_certificates(folder: Path) -> None:
+def make_certificates(folder: Path, address: str) -> None:
     """An authority, the API server's certificate, and the key pair of service accounts."""
 
     def openssl(*argv: str) -> None:
         subprocess.run(["openssl", *argv], cwd=folder, check=True, capture_output=True)
 
-    extensions = "subjectAltName=IP:127.0.0.1,IP:10.0.0.1,DNS:localhost,DNS:kubernetes.default.svc\n"
+    extensions = f"subjectAltName=IP:{address},IP:10.0.0.1,DNS:kubernetes.default.svc\n"
     (folder / "san.cnf").write_text(f"{extensions}extendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n")
     new = ("req", "-newkey", "rsa:2048", "-nodes")
     openssl(*new, "-x509", "-days", "3", "-subj", "/CN=servetune-test-ca", "-keyout", "ca.key", "-out", "ca.crt")
@@ -107,21 +106,22 @@ def write_identities(folder: Path, host: str, tokens: dict[str, str]) -> None:
 
 
 @contextmanager
-def etcd_server(folder: Path) -> Iterator[str]:
-    """The address of the clients' side."""
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    argv = ["etcd", "--data-dir", folder / "etcd", "--listen-client-urls", client, "--advertise-client-urls", client]
-    argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    with running("etcd", argv, folder):
-        yield client
+def etcd_server(folder: Path, address: str) -> Iterator[str]:
+    """The clients' side. Its data is in memory where that can be: it waits for the disk at every write."""
+    client, peer = (f"http://{address}:{port}" for port in ETCD_PORTS)
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else folder) as data:
+        argv = ["etcd", "--data-dir", data, "--listen-client-urls", client, "--advertise-client-urls", client]
+        argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        with running("etcd", [*argv, "--initial-cluster", f"default={peer}"], folder):
+            yield client
 
 
-def api_server(folder: Path, port: int, etcd: str) -> list[str]:
+def api_server(folder: Path, address: str, etcd: str) -> list[str]:
     options = {
         "etcd-servers": etcd,
-        "bind-address": "127.0.0.1",
-        "advertise-address": "127.0.0.1",
-        "secure-port": port,
+        "bind-address": address,
+        "advertise-address": address,
+        "secure-port": API_PORT,
         "tls-cert-file": folder / "api.crt",
         "tls-private-key-file": folder / "api.key",
         "client-ca-file": folder / "ca.crt",
@@ -139,31 +139,31 @@ def api_server(folder: Path, port: int, etcd: str) -> list[str]:
     return [str(kubernetes_folder() / "kube-apiserver"), *(f"--{k}={v}" for k, v in options.items()), TTL_GATE]
 
 
-def controller_manager(folder: Path, port: int) -> list[str]:
+def controller_manager(folder: Path, address: str) -> list[str]:
     config = folder / "kcm.kubeconfig"
     options = {
         **dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), config),
         "use-service-account-credentials": "true",
         "service-account-private-key-file": folder / "sa.key",
         "root-ca-file": folder / "ca.crt",
-        "bind-address": "127.0.0.1",
-        "secure-port": port,
+        "bind-address": address,
+        "secure-port": MANAGER_PORT,
         "port": 0,
         "leader-elect": "false",
         "controllers": "*",
         "node-monitor-period": "2s",
-        "node-monitor-grace-period": "10s",
+        "node-monitor-grace-period": "16s",
         "pod-eviction-timeout": "5s",
     }
     return [str(kubernetes_folder() / "kube-controller-manager"), *(f"--{k}={v}" for k, v in options.items()), TTL_GATE]
 
 
-def kube_scheduler(folder: Path, port: int) -> list[str]:
+def kube_scheduler(folder: Path, address: str) -> list[str]:
     config = folder / "sched.kubeconfig"
     options = {
         **dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), config),
-        "bind-address": "127.0.0.1",
-        "secure-port": port,
+        "bind-address": address,
+        "secure-port": SCHEDULER_PORT,
         "port": 0,
         "leader-elect": "false",
     }
@@ -185,12 +185,12 @@ def has_accounts(admin: Rest) -> bool:
         return False
 
 
-def healthy(port: int) -> bool:
+def healthy(address: str) -> bool:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(f"https://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        with opener.open(f"https://{address}:{SCHEDULER_PORT}/healthz", timeout=5) as answer:
             return answer.status == 200
     except OSError:
         return False

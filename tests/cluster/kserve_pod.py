@@ -1,4 +1,4 @@
-"""A small KServe v2 server for pods: `kserve_pod.py PORT`. Standard library only; it counts what it has answered.
+"""A small KServe v2 server for pods: `kserve_pod.py PORT [ADDRESS]`. Standard library only; it counts its answers.
 
 The environment variable FAULT makes it misbehave: crash (ends with 3 before it listens), abort (signal 6), eat (memory
 without end), never_ready, slow_start (2 s).
@@ -22,8 +22,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, *, work_s: float = 0.0, ready: bool = True) -> None:
-        super().__init__(("127.0.0.1", port), Answers)
+    def __init__(self, port: int, *, address: str = "127.0.0.1", work_s: float = 0.0, ready: bool = True) -> None:
+        super().__init__((address, port), Answers)
         self.work_s, self.ready, self.count, self.computing = work_s, ready, 0, threading.Lock()
 
 
@@ -82,7 +82,8 @@ def main() -> None:
     if fault == "slow_start":
         time.sleep(2)
     work_s = float(os.environ.get("WORK_MS", "0")) / 1000
-    Server(int(sys.argv[1]), work_s=work_s, ready=fault != "never_ready").serve_forever()
+    address = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    Server(int(sys.argv[1]), address=address, work_s=work_s, ready=fault != "never_ready").serve_forever()
 
 
 if __name__ == "__main__":

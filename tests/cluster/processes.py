@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POLL_S = 0.1
+PATIENCE_S = 120.0
+"""What only a hang exceeds, on a machine however busy."""
 
 
 @contextmanager
@@ -33,7 +35,9 @@ def running(name: str, argv: Sequence[str | Path], folder: Path, **environment: 
             process.wait()
 
 
-def await_true(what: str, probe: Callable[[], bool], *, deadline_s: float, log: Path | None = None) -> float:
+def await_true(
+    what: str, probe: Callable[[], bool], *, deadline_s: float = PATIENCE_S, log: Path | None = None
+) -> float:
     """Seconds until the probe said yes; fails with the log's last lines."""
     begun_s = time.monotonic()
     while not probe():

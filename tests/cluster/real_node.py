@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tests.cluster.addresses import loopback_address
 from tests.cluster.binaries import kubernetes_folder
-from tests.cluster.control_plane import ControlPlane, free_port
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.image import PAUSE, docker_archive, python_layer
 from tests.cluster.processes import await_true, running
 from tests.cluster.rest import Refused
@@ -26,7 +27,7 @@ def real_node(plane: ControlPlane, folder: Path) -> Iterator[str]:
     """The name of a Ready node whose containerd has the test image; no pod of it may be left at the end."""
     with ExitStack() as stack:
         stack.enter_context(sysctls_restored())
-        stack.enter_context(name_resolved(NODE))
+        stack.enter_context(name_resolved(NODE, loopback_address(str(folder))))
         stack.callback(remove_cgroups)
         stack.callback(unmount_below, folder)
         socket = stack.enter_context(containerd(folder))
@@ -87,8 +88,8 @@ def succeeds(*argv: str) -> bool:
 def kubelet(plane: ControlPlane, folder: Path, socket: Path) -> Iterator[None]:
     (folder / "kubelet.yaml").write_text(f"""apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: 127.0.0.1
-port: {free_port()}
+address: {loopback_address(str(folder))}
+port: 10250
 readOnlyPort: 0
 healthzPort: 0
 authentication: {{anonymous: {{enabled: true}}, webhook: {{enabled: false}}}}
@@ -133,14 +134,15 @@ def sysctls_restored() -> Iterator[None]:
 
 
 @contextmanager
-def name_resolved(name: str) -> Iterator[None]:
+def name_resolved(name: str, address: str) -> Iterator[None]:
     """The API server asks the node for logs by this name."""
+    line = f"{address} {name}"
     before = HOSTS.read_text()
-    HOSTS.write_text(f"{before.rstrip()}\n127.0.0.1 {name}\n")
+    HOSTS.write_text(f"{before.rstrip()}\n{line}\n")
     try:
         yield
     finally:
-        kept = [line for line in HOSTS.read_text().splitlines() if line != f"127.0.0.1 {name}"]
+        kept = [one for one in HOSTS.read_text().splitlines() if one != line]
         HOSTS.write_text("\n".join(kept) + "\n")
 
 

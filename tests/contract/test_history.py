@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import multiprocessing
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from wsgiref.util import setup_testing_defaults
@@ -23,6 +25,7 @@ from tuner.ports import History
 from tuner.wire import trial_from_json, trial_to_json
 
 
+@functools.cache
 def some_trials() -> tuple[Trial, ...]:
     """A whole study's trials, with an infeasible, a failed and an infinitely late one among them."""
     study = setting(a_spec(), lambda c, _p: 0.02 if c["cpu_cores"] == 2 else 9.9)
@@ -36,11 +39,15 @@ def some_trials() -> tuple[Trial, ...]:
     )
 
 
-@pytest.fixture(params=["list", "optuna"])
-def history(request: pytest.FixtureRequest, tmp_path: Path) -> History:
+@pytest.fixture(params=["list", "sqlite", "postgres"])
+def history(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[History]:
+    """As tuning opens it: under the study's lease, and behind its fence."""
     if request.param == "list":
-        return ListHistory()
-    return open_history(f"sqlite:///{tmp_path}/h.db", a_spec())
+        yield ListHistory()
+        return
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else f"sqlite:///{tmp_path}/h.db"
+    with coordinating(url, a_spec().name) as fence:
+        yield open_history(url, a_spec(), fence)
 
 
 def test_what_was_appended_comes_back_in_order_and_without_loss(history: History):
@@ -60,6 +67,18 @@ def test_the_same_number_twice_is_refused_and_nothing_changes(history: History):
     with pytest.raises(UsageError, match="already in the history"):
         history.append(first)
     assert history.trials() == (first,)
+
+
+def test_trials_that_ended_in_another_order_come_back_by_their_numbers(history: History):
+    trials = some_trials()[:4]
+    for position in (1, 3, 0):
+        history.append(trials[position])
+    assert [trial.number for trial in history.trials()] == [0, 1, 3]
+    for position in (1, 3, 0):
+        with pytest.raises(UsageError, match="already in the history"):
+            history.append(trials[position])
+    history.append(trials[2])
+    assert history.trials() == trials
 
 
 def test_another_process_sees_what_was_appended(tmp_path: Path):

@@ -16,10 +16,8 @@ import pytest
 from load_profiles.locust_generator import LoadProgress, LocustLoadGenerator
 from tests.contract.load_generator_contract import LoadGeneratorContract, LostServerContract, a_profile
 from tests.servers.behaviour import Behaviour, deployment_at, serving
-from tests.servers.kserve_server import end_of_stall_s
 from tuner.domain.deployment import Deployment, Telemetry
 from tuner.domain.errors import TransientFailure, UsageError
-from tuner.domain.histogram import nearest_rank
 from tuner.domain.load import LoadRun
 from tuner.domain.measurement import measure
 
@@ -47,22 +45,16 @@ def test_the_generator_has_a_cost_and_tells_it(generator: LocustLoadGenerator, d
 
 
 def test_a_stall_is_seen_by_every_request_that_was_due_in_it(generator: LocustLoadGenerator):
-    """Coordinated omission: 400 ms of silence every 2 s; a closed loop would see it once per connection."""
-    behaviour = Behaviour(delay_s=0.013, stall_every_s=2.0, stall_s=0.4)
-    plan = {"stall_every_s": behaviour.stall_every_s, "stall_s": behaviour.stall_s}
-    misses = []
-    for _ in range(3):  # on a busy machine the server's own stalls come late: such a run is discarded, and counted
-        with serving(behaviour) as port:
-            run = generator.drive(deployment_at(port), a_profile(warmup_s=0.0, window_s=8.0))
-        first_s = run.samples.intended_s[0]
-        truth_s = [end_of_stall_s(due - first_s + 0.013, plan) - (due - first_s) for due in run.samples.intended_s]
-        measured = measure(run, (), Telemetry())
-        assert measured.latency_ms.p90 > 150.0
-        assert measured.errors == 0
-        misses.append(measured.latency_ms.p90 / (nearest_rank(sorted(truth_s), 90.0) * 1000.0) - 1.0)
-        if abs(misses[-1]) <= 0.1:
-            break
-    assert abs(misses[-1]) <= 0.1, f"p90 off the computed truth by {misses}"
+    """Coordinated omission: 400 ms of silence every 2 s; a closed loop would see it once per connection.
+
+    Of nine seconds 1.6 are silent, so the tenth that waited longest waited for more than 170 ms; a busy machine can
+    only add to that. How exactly it is measured: tests/integration/test_truth_over_loopback.py.
+    """
+    with serving(Behaviour(delay_s=0.013, stall_every_s=2.0, stall_s=0.4)) as port:
+        run = generator.drive(deployment_at(port), a_profile(warmup_s=0.0, window_s=9.0))
+    measured = measure(run, (), Telemetry())
+    assert measured.latency_ms.p90 > 150.0
+    assert measured.errors == 0
 
 
 def test_a_shape_that_cannot_be_sent_is_refused_before_anything_starts(generator: LocustLoadGenerator):
@@ -93,7 +85,7 @@ def test_a_child_killed_in_the_middle_is_a_failure_of_the_world(deployment: Depl
 
     before = set(children())
     with pytest.raises(TransientFailure, match="signal SIGKILL"):
-        LocustLoadGenerator(kill_it).drive(deployment, a_profile(window_s=5.0))
+        LocustLoadGenerator(kill_it).drive(deployment, a_profile(window_s=60.0))
 
 
 def test_an_interrupted_run_leaves_no_child_behind(deployment: Deployment):
@@ -105,15 +97,16 @@ def test_an_interrupted_run_leaves_no_child_behind(deployment: Deployment):
 
     before = set(children())
     with pytest.raises(Stop):
-        LocustLoadGenerator(interrupt).drive(deployment, a_profile(window_s=5.0))
+        LocustLoadGenerator(interrupt).drive(deployment, a_profile(window_s=60.0))
     assert set(children()) == before
 
 
 def test_progress_is_told_while_the_run_goes_on(deployment: Deployment):
     heard: list[LoadProgress] = []
-    profile = a_profile(window_s=1.5)
+    profile = a_profile(window_s=3.0)
     run = LocustLoadGenerator(heard.append).drive(deployment, profile)
-    assert len(heard) >= 3
+    assert len(heard) >= 2
+    assert 0 < heard[0].sent < len(run.samples), "told in mid-run, and not only at its end"
     assert [progress.sent for progress in heard] == sorted(progress.sent for progress in heard)
     assert heard[-1].due == heard[-1].sent == len(run.samples)
     assert heard[-1].p99_ms == pytest.approx(measure(run, (), Telemetry()).latency_ms.p99, rel=0.5)
@@ -137,7 +130,7 @@ def test_a_child_dies_with_its_controller(deployment: Deployment):
         controller.stdout.readline()
         (child,) = psutil.Process(controller.pid).children()
         os.kill(controller.pid, signal.SIGKILL)
-    assert psutil.wait_procs([child], timeout=10.0)[1] == []
+    assert psutil.wait_procs([child], timeout=60.0)[1] == []
 
 
 def test_runs_at_the_same_time_do_not_disturb_each_other(generator: LocustLoadGenerator, deployment: Deployment):

@@ -40,7 +40,7 @@ def test_a_killed_worker_makes_the_measurement_invalid(deployment: Deployment, m
         return finish(worker, share_s, until_s)
 
     monkeypatch.setattr(many_workers, "_finish", kill_one)
-    run = LocustLoadGenerator(workers=2).drive(deployment, a_profile(window_s=1.5))
+    run = LocustLoadGenerator(workers=2).drive(deployment, a_profile(window_s=4.0))
     measurement = measure(run, (), Telemetry())
     assert run.generator.workers_lost == 1
     assert {Doubt.WORKER_LOST, Doubt.NOT_SENT} <= set(measurement.doubts)

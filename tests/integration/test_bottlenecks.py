@@ -151,12 +151,12 @@ def metrics_port(deployment_id: str) -> int:
 
 @contextmanager
 def hogs(core: int, count: int) -> Iterator[None]:
-    """So many programs that want all of one core; gone afterwards, and without us after a minute.
+    """So many programs that want all of one core; gone afterwards, and without us.
 
     Each in a session of its own, for a scheduler that shares a core by sessions.
     """
-    work = f"import os, time; os.sched_setaffinity(0, [{core}]); end = time.monotonic() + 60\nprint(flush=True)\n"
-    work += "while time.monotonic() < end: pass"
+    work = f"import os; os.sched_setaffinity(0, [{core}])\nprint(flush=True)\n"
+    work += f"while os.getppid() == {os.getpid()}: pass"
     with contextlib.ExitStack() as stack:
         started = []
         for _ in range(count):

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from tests.integration.test_kill_and_resume import SIMULATED, study_file
+from tests.postgres import PostgresServer
 from tuner import cli
 from tuner.answer import TuneDocument
 from tuner.history import open_history, read_study
@@ -289,7 +290,7 @@ def test_clean_with_nothing_to_clean(servetune, monkeypatch, tmp_path: Path):
 def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_path: Path, number: int, code: int):
     changed(study, "trials: 8", "trials: 12")
     # Ten trials that take a while are left when the signal is sent, on any machine.
-    changed(study, "window_s: 5", "window_s: 20")
+    changed(study, "window_s: 5", "window_s: 60")
     environment = {**os.environ, "SERVETUNE_STORAGE": f"sqlite:///{tmp_path}/h.db"}
     command = [sys.executable, "-m", "tuner", "tune", study]
     with subprocess.Popen(
@@ -299,7 +300,7 @@ def test_a_signal_ends_the_study_in_order_and_it_goes_on_afterwards(study, tmp_p
         while "trial  2/12" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
     assert (process.returncode, out) == (code, "")
     assert "goes on from here" in err
     done = subprocess.run([*command, "-q"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -318,3 +319,40 @@ def test_a_stdout_that_takes_nothing_is_no_traceback_and_keeps_the_exit_code(stu
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "tests:S3cret@127.0.0.1:1/none",
+        "tests:S3cret@x@127.0.0.1:port/none",
+        "127.0.0.1:1/none?user=tests&password=S3cret",
+        "tests:S3cret@[::1/none",
+    ],
+)
+@pytest.mark.parametrize("command", ["tune", "status", "report"])
+def test_the_password_of_a_storage_is_never_printed(servetune, study, place, command):
+    done = servetune(command, study, "--storage", f"postgresql://{place}")
+    assert done.code == 2
+    assert "the storage cannot be used" in done.err
+    assert "S3cret" not in done.err + done.out
+
+
+def test_a_study_in_postgresql_ends_as_in_a_file_and_nothing_shows_the_password(
+    servetune, study, tmp_path: Path, postgres: PostgresServer, postgres_url: str
+):
+    in_file = servetune("tune", study, "--json")
+    shared = servetune("tune", study, "--json", "--storage", postgres_url)
+    assert (shared.code, shared.out) == (in_file.code, in_file.out)
+    said = shared.err + shared.out
+    for argv in (("report", "-o", "page.html"), ("status",), ("recommend",)):
+        done = servetune(argv[0], study, *argv[1:], "--storage", postgres_url)
+        assert done.code == in_file.code if argv[0] == "recommend" else done.code == 0
+        said += done.err + done.out
+    absent = servetune("status", "another", "--storage", postgres_url)
+    assert "no study named 'another' in postgresql://tests:***@127.0.0.1" in absent.err
+    wrong = servetune("status", study, "--storage", postgres_url.replace(postgres.password, "wr0ng-word"))
+    assert "password authentication failed" in wrong.err
+    said += absent.err + wrong.err + (tmp_path / "page.html").read_text()
+    assert postgres.password not in said
+    assert "wr0ng-word" not in said

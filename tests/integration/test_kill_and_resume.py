@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tuner.domain.trial import Confirmation, Trial
+from tuner.domain.trial import Confirmation, Search, Trial, studied_s
 from tuner.history import read_study, study_names
 from tuner.spec_file import load_spec
 
@@ -90,6 +90,7 @@ def trials_of(storage: str) -> list[Trial]:
     return [replace(trial, started_at="") for trial in read_study(storage, "killed")[1]]
 
 
+@pytest.mark.timeout(1800)
 def test_twenty_kills_leave_the_trials_of_an_undisturbed_study(tmp_path: Path):
     """Whenever a study ends before its kill came, the next one begins, until twenty kills have really happened."""
     study = study_file(tmp_path, SIMULATED)
@@ -109,6 +110,34 @@ def test_twenty_kills_leave_the_trials_of_an_undisturbed_study(tmp_path: Path):
             assert trials_of(killed) == wanted
     assert kill_at(study, killed, "never", 1, 0) == 0
     assert trials_of(killed) == wanted
+
+
+PARALLEL = SIMULATED.replace("  kind: simulated\n", "  kind: simulated\n  parallel_trials: 3\n")
+
+
+def test_six_kills_of_a_study_of_three_at_once_lose_and_double_nothing(tmp_path: Path):
+    """What ran is lost, and its numbers are given again: what was recorded stays, and nothing is tried twice."""
+    study = study_file(tmp_path, PARALLEL)
+    alone = f"sqlite:///{tmp_path}/alone.db"
+    assert kill_at(study, alone, "never", 1, 0) == 0
+    source, kills, storage, studies = random.Random(SEED), 0, f"sqlite:///{tmp_path}/killed-1.db", 1
+    while kills < 6:
+        phase = source.choice(["deploy", "load", "append", "append", "confirm"])
+        before = trials_of(storage)
+        killed = kill_at(study, storage, phase, source.choice([1, 2, 3, 4]), 0.0) != 0
+        after = trials_of(storage)
+        assert {trial.number: trial for trial in after}.items() >= {trial.number: trial for trial in before}.items()
+        searched = [trial.configuration for trial in after if isinstance(trial.purpose, Search)]
+        assert len(searched) == len(set(searched)) <= 8
+        kills += killed
+        if not killed:
+            studies += 1
+            storage = f"sqlite:///{tmp_path}/killed-{studies}.db"
+    assert kill_at(study, storage, "never", 1, 0) == 0
+    whole = trials_of(storage)
+    assert [trial.number for trial in whole] == list(range(len(whole)))
+    assert sum(isinstance(trial.purpose, Confirmation) for trial in whole) >= 3
+    assert studied_s(whole) < sum(trial.phases.elapsed_s for trial in whole) / 2
 
 
 LOCAL = """\
@@ -164,7 +193,7 @@ def remains(mark: str) -> list[str]:
 
 
 @pytest.mark.triton
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_twenty_kills_of_real_servers_leave_nothing_behind_after_the_resume(tmp_path: Path):
     """Delays are drawn too, so that the kill falls into the start of the server, its warm-up, its window, its end."""
     shutil.copy(ROOT / "examples/quickstart/cls.onnx", tmp_path)

@@ -77,7 +77,7 @@ def test_too_few_requests_leave_it_undecided(load, healthy: str):
     )
     document = json.loads(out)
     assert (code, document["verdict"]) == (4, "UNDECIDED")
-    assert document["doubts"] == ["few_requests"]
+    assert "few_requests" in document["doubts"]
 
 
 def test_a_failing_server_fails_and_the_reason_is_told(load):
@@ -228,7 +228,7 @@ def test_the_load_of_a_worker_that_came_by_itself_is_judged_like_any_other(load,
     with subprocess.Popen(worker, stderr=subprocess.PIPE, text=True) as one:
         options = ("--expect-workers", "1", "--bind", address, "--max-wait", "2m", *EASY, *WIDE, "--json")
         code, out, err = load("--target", healthy, "--model", "identity", *options)
-        assert (one.wait(60), one.stderr.read()) == (0, "")
+        assert (one.wait(180), one.stderr.read()) == (0, "")
     document = json.loads(out)
     assert code in (0, 4, 7), err
     assert document["errors"] == 0

@@ -26,11 +26,18 @@ class Fault:
     broken: Slo
     error_ratio: float
     reason: str
+    timeout_s: float = 30.0  # no answer is later than that, on any machine
 
 
 FAULTS = {
     "slow": Fault(behaviour=Behaviour(delay_s=1.2), broken=LATE, error_ratio=0.0, reason=""),
-    "hung": Fault(behaviour=Behaviour(hang_after=20), broken=ERRORS, error_ratio=0.87, reason="within the time limit"),
+    "hung": Fault(
+        behaviour=Behaviour(hang_after=20),
+        broken=ERRORS,
+        error_ratio=0.87,
+        reason="within the time limit",
+        timeout_s=3.0,
+    ),
     "errors": Fault(behaviour=Behaviour(error_every=2), broken=ERRORS, error_ratio=0.5, reason="failed as planned"),
     "wrong size": Fault(
         behaviour=Behaviour(answer="wrong_size"), broken=ERRORS, error_ratio=1.0, reason="not as long as it says"
@@ -51,7 +58,7 @@ def test_a_fault_of_the_server_is_a_certain_failure_with_its_share_of_errors(
     generator: LocustLoadGenerator, protocol: KserveProtocol, fault: Fault
 ):
     slos = (ERRORS, LATE)
-    profile = a_profile("constant", offered_rps=150.0, warmup_s=0.0, window_s=1.0, timeout_s=1.6)
+    profile = a_profile("constant", offered_rps=150.0, warmup_s=0.0, window_s=1.0, timeout_s=fault.timeout_s)
     with serving(fault.behaviour, SERVERS[protocol]) as port:
         run = generator.drive(deployment_at(port, protocol=protocol), profile)
     measurement = measure(run, slos, Telemetry())

@@ -7,6 +7,7 @@ run in which the engine or the server was late itself shows nothing: it is repea
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from tests.benchmarks.truth_over_loopback import (
     against_own_queue,
     against_record,
     against_stalls,
-    closed_loop_ms,
+    closed_loop,
     drive,
     profile,
     undisturbed,
@@ -33,6 +34,8 @@ from tests.servers.exact import ExactSettings, serving_exactly
 from tuner.domain.histogram import nearest_rank
 
 MOST_RUNS = 3
+LATE_MS = 20.0
+"""A worker that was this late has, with the queue behind it, requests of 100 ms to answer for."""
 QUEUE = ExactSettings(law="constant 10 ms", one_at_a_time=True)
 
 
@@ -66,7 +69,10 @@ def test_stalls_are_measured_as_computed_where_a_closed_loop_hardly_sees_them(ge
     seen = calm(generator, STALLS, 100.0, 6.0)
     rows = {row.figure: row for row in against_stalls(seen)}
     assert rows["p90"].within, str(rows["p90"])
-    assert nearest_rank(closed_loop_ms(STALLS, users=4, seconds=2.0), 90.0) < rows["p90"].truth_ms / 3.0
+    _, record = closed_loop(STALLS, users=4, seconds=4.0)
+    # As the server meant to answer, whatever this machine made of it.
+    planned_s = sorted(due - arrived for arrived, due in zip(record.arrived_s, record.due_s, strict=True))
+    assert 1000.0 * nearest_rank(planned_s, 90.0) < rows["p90"].truth_ms / 3.0
 
 
 @pytest.mark.parametrize("law", ["constant 13 ms", "bimodal 1 ms or 300 ms"])
@@ -85,24 +91,37 @@ def test_however_busy_the_machine_is_no_answer_seems_earlier_than_the_server_gav
         )
 
 
-def test_the_load_command_finds_the_capacity_of_a_queue():
-    """One worker that takes 2 ms: what holds a p99 of 100 ms is 99 % of 500 requests/s, and beyond that nothing can.
-
-    The limit is wide, so that a busy machine is no reason for a certain FAIL at half the truth; a PASS beyond it would
-    be a lie on any machine.
-    """
-    truth_rps = next(
-        rate for rate in range(500, 300, -1) if 2.0 * (1.0 + waiting_quantile(rate / 500.0 - 1e-3, 0.99)) <= 100.0
-    )
+def capacity_found() -> tuple[dict, float]:
+    """What the command says of a worker that takes 2 ms, and by how much that worker was late at its worst, in ms."""
     with serving_exactly(replace(QUEUE, law="constant 2 ms")) as server:
         argv = [sys.executable, "-m", "tuner", "load", "--target", f"http://127.0.0.1:{server.port}", "--rate", "300"]
         argv += ["--model", "identity", "--slo", "latency_p99_ms<=100", "--duration", "2s", "--warmup", "0.3s"]
         done = subprocess.run(
-            [*argv, "--find-capacity", "--json"], capture_output=True, text=True, check=False, timeout=200
+            [*argv, "--find-capacity", "--json"], capture_output=True, text=True, check=False, timeout=600
         )
-    assert done.stdout, done.stderr
-    document = json.loads(done.stdout)
-    low_rps, high_rps = document["capacity_interval_rps"]
+        assert done.stdout, done.stderr
+        record = server.record()
+    # Whoever asked may have given up on the last ones: they never left.
+    late_s = max(left - due for due, left in zip(record.due_s, record.left_s, strict=True) if math.isfinite(left))
+    return json.loads(done.stdout), 1000.0 * late_s
+
+
+def test_the_load_command_finds_the_capacity_of_a_queue():
+    """One worker that takes 2 ms: what holds a p99 of 100 ms is 99 % of 500 requests/s, and beyond that nothing can.
+
+    A PASS beyond it would be a lie on any machine; a certain FAIL at half of it is true only of a server that itself
+    was late.
+    """
+    truth_rps = next(
+        rate for rate in range(500, 300, -1) if 2.0 * (1.0 + waiting_quantile(rate / 500.0 - 1e-3, 0.99)) <= 100.0
+    )
+    for _ in range(MOST_RUNS):
+        document, late_ms = capacity_found()
+        low_rps, high_rps = document["capacity_interval_rps"]
+        if high_rps is None or high_rps >= truth_rps / 2.0 or late_ms < LATE_MS:
+            break
+    else:
+        pytest.skip(f"the server itself was late in all {MOST_RUNS} runs, by {late_ms:.0f} ms in the last one")
     assert document["capacity_rps"] == low_rps <= truth_rps, document
     assert high_rps is None or high_rps >= truth_rps / 2.0, document
     assert document["load_s"] >= sum(probe["load_s"] for probe in document["probes"])

@@ -59,7 +59,7 @@ class RunningExactServer:
 
     def record(self) -> ServerRecord:
         """End it, and what it recorded."""
-        packed = memoryview(self._process.communicate(timeout=30)[0]).cast("d")
+        packed = memoryview(self._process.communicate(timeout=240)[0]).cast("d")
         count = len(packed) // 3
         columns = [tuple(packed[k * count : (k + 1) * count]) for k in range(3)]
         return ServerRecord(arrived_s=columns[0], due_s=columns[1], left_s=columns[2])

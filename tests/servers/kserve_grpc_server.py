@@ -101,8 +101,9 @@ class Server(asyncio.Protocol):
     def serve(self, stream: int) -> None:
         Server.seen += 1
         if self.planned("die_after", repeats=False):
-            os._exit(1)
-        if self.planned("reset_every", repeats=True):
+            # Behind the answers that it owes: they leave within the same delay.
+            asyncio.get_running_loop().call_later(self.behaviour["delay_s"] + 0.001, os._exit, 1)
+        elif self.planned("reset_every", repeats=True):
             # Closing without lingering sends a reset, not an orderly end.
             self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()

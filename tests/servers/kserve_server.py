@@ -103,8 +103,9 @@ class Server(asyncio.Protocol):
         Server.seen += 1
         number, behaviour = Server.seen, self.behaviour
         if self.planned(number, "die_after", repeats=False):
-            os._exit(1)
-        if self.planned(number, "reset_every", repeats=True):
+            # Behind the answers that it owes: they leave within the same delay.
+            asyncio.get_running_loop().call_at(now_s + behaviour["delay_s"] + 0.001, os._exit, 1)
+        elif self.planned(number, "reset_every", repeats=True):
             # Closing without lingering sends a reset, not an orderly end.
             self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from tuner.interruption import Interrupted, orderly_stop, undisturbed
+from tuner.clock import SystemClock
+from tuner.interruption import Interrupted, Stopped, heed, orderly_stop, stoppable, undisturbed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -50,3 +51,45 @@ def test_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(signal.SIGINT)]
+
+
+def in_a_thread(work) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_thread_that_is_asked_to_stop_wakes_up():
+    stop, seen = threading.Event(), []
+
+    def work() -> None:
+        with stoppable(stop):
+            heed()
+            threading.Timer(0.0, stop.set).start()
+            try:
+                SystemClock().sleep(60.0)
+            except Stopped:
+                seen.append("stopped")
+        heed()
+
+    in_a_thread(work)
+    assert seen == ["stopped"]
+
+
+def test_what_must_be_finished_sleeps_on_and_what_follows_stops():
+    stop, seen = threading.Event(), []
+    stop.set()
+
+    def work() -> None:
+        with stoppable(stop):
+            with undisturbed(), undisturbed():
+                SystemClock().sleep(0.001)
+                heed()
+                seen.append("torn down")
+            try:
+                heed()
+            except Stopped:
+                seen.append("stopped")
+
+    in_a_thread(work)
+    assert seen == ["torn down", "stopped"]

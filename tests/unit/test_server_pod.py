@@ -66,7 +66,7 @@ def test_a_measured_server_is_not_restarted_by_its_liveness_probe():
 
 def test_other_containers_and_settings_stay():
     template: Any = server_template(with_base(), served(GPU_KNOBS))
-    assert template["metadata"]["labels"]["app"] == "resnet"
+    assert template["metadata"]["annotations"]["team"] == "vision"
     assert [one["name"] for one in template["spec"]["containers"]] == ["proxy", "triton"]
     keys = [one["key"] for one in template["spec"]["tolerations"]]
     assert keys == ["dedicated", "nvidia.com/gpu"]

@@ -22,6 +22,7 @@ ShareSchemeName = Literal[
     "dra_mig",
     "dra_mps",
 ]
+LoadFrom = Literal["pods", "controller"]
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -100,13 +101,14 @@ class GpuSharing:
     """How GPUs are shared out on this cluster.
 
     `replicas`: into how many the nodes' device plugin divides a GPU; `queue`: KAI's; `resource`: what the nodes
-    advertise where that is not nvidia.com/gpu.
+    advertise where that is not nvidia.com/gpu. `neighbours`: trials that run at once may share a card.
     """
 
     scheme: ShareSchemeName = "whole"
     replicas: int | None = None
     queue: str = ""
     resource: str = ""
+    neighbours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,10 @@ class BasePod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPods:
-    """The pods that send the load: the project's own image, so many workers of so much each."""
+    """The pods that send the load: the project's own image, so many workers of so much each.
+
+    `sent_from` the controller: there are none of them, and every measurement says so.
+    """
 
     image: str
     workers: int = 1
@@ -142,6 +147,7 @@ class LoadPods:
     memory_gib: float = 1.0
     service_account: str = ""
     node_labels: Pairs = ()
+    sent_from: LoadFrom = "pods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +155,8 @@ class ClusterOptions:
     """Everything the cluster runner is told. `base` or `image`, not both; `autoscaled`: new nodes may come.
 
     `host_address` is what a server on the host's network listens on. `capacity_labels` are the user's own labels for
-    spot and on-demand nodes, by price term.
+    spot and on-demand nodes, by price term. `service_account` is the server's, as a store of models may ask for one;
+    its token is not mounted.
     """
 
     namespace: str
@@ -168,6 +175,7 @@ class ClusterOptions:
     sharing: GpuSharing = GpuSharing()
     capacity_labels: tuple[tuple[str, Pairs], ...] = ()
     pull_secrets: tuple[str, ...] = ()
+    service_account: str = ""
     autoscaled: bool = False
     deadlines: PhaseDeadlines = PhaseDeadlines()
 

@@ -52,4 +52,12 @@ class LoadAdvanced:
     p99_ms: float
 
 
-Event = StudyOpened | PhaseStarted | LoadAdvanced | Repeated | TrialFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomAwaited:
+    """A trial that could begin has no room yet. It is not charged for the waiting."""
+
+    configuration: Configuration
+    reason: str
+
+
+Event = StudyOpened | PhaseStarted | LoadAdvanced | Repeated | RoomAwaited | TrialFinished

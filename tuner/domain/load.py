@@ -78,6 +78,7 @@ class GeneratorHealth:
     """What the load generator says of itself. `cpu_ratio` is CPU seconds per second of its busiest process.
 
     `start_skew_s` is how far apart at most its workers began: on one machine they share a clock, so nothing.
+    `detour`: requests took another way to the server than those of the service's clients will.
     """
 
     cpu_ratio: float
@@ -85,6 +86,7 @@ class GeneratorHealth:
     workers_lost: int
     first_error: str = ""
     start_skew_s: float = 0.0
+    detour: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,14 +42,19 @@ class Doubt(StrEnum):
     DRIFT = "drift"
     OVERSATURATED = "oversaturated"
     BUSY_MACHINE = "busy_machine"
+    DETOUR = "detour"
 
     @property
     def spoils(self) -> bool:
         """True where the number says nothing about the server, so that the measurement has to be repeated.
 
-        A busy machine only makes the server look worse than it is: what passes all the same may be believed.
+        A busy machine, or a longer way to the server, only makes it look worse than it is: what passes all the same
+        may be believed.
         """
-        return self not in (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.OVERSATURATED, Doubt.BUSY_MACHINE)
+        return self not in _HARMLESS
+
+
+_HARMLESS = (Doubt.FEW_REQUESTS, Doubt.DRIFT, Doubt.OVERSATURATED, Doubt.BUSY_MACHINE, Doubt.DETOUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +250,7 @@ def _doubts(
         Doubt.DRIFT: growth is Growth.LATER,
         Doubt.OVERSATURATED: growth is Growth.QUEUE,
         Doubt.BUSY_MACHINE: cores_used_by_others(run, telemetry) > OTHERS_CORES_LIMIT,
+        Doubt.DETOUR: run.generator.detour,
     }
     return [doubt for doubt, present in checks.items() if present]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,18 +14,23 @@ from tuner.domain.load import LoadProfile, Payload
 from tuner.domain.slo import PERCENT, Slo
 from tuner.domain.space import KnobValue, SearchSpace
 
+LEAST_ROUNDS = 4
 RunnerKind = Literal["local", "simulated", "container", "kubernetes", "replay"]
 OptimizerName = Literal["random", "grid", "tpe", "gp", "forest", "structured"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerSpec:
-    """Which runner, and its own options (deadlines, the simulated service's physics, ...)."""
+    """Which runner, and its own options (deadlines, the simulated service's physics, ...).
+
+    `parallel_trials` are carried out at once; `auto`: as many as there is room for.
+    """
 
     kind: RunnerKind
     ready_timeout_s: float = 60.0
     options: tuple[tuple[str, KnobValue], ...] = ()
     kubernetes: ClusterOptions | None = None
+    parallel_trials: int | Literal["auto"] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,22 @@ class StudySpec:
     def required_rps(self) -> float:
         """The load all replicas together must carry, headroom included."""
         return required_rps(self.load.target_rps, self.headroom)
+
+    @property
+    def at_once(self) -> int:
+        """At most so many trials run at once.
+
+        `auto` leaves the search at least four rounds to learn in: beside each other, trials learn nothing of one
+        another.
+        """
+        asked = self.runner.parallel_trials
+        return max(1, math.ceil(self.budget.trials / LEAST_ROUNDS)) if asked == "auto" else asked
+
+    @property
+    def surely_at_once(self) -> int:
+        """So many trials a plan may count on: where the room decides, one."""
+        asked = self.runner.parallel_trials
+        return 1 if asked == "auto" else asked
 
     @property
     def timeout_s(self) -> float:

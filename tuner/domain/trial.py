@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,7 +92,10 @@ class Phases:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One line of the history."""
+    """One line of the history.
+
+    `began_s` is when it began on the study's own clock (see `studied_s`); None where trials came one after the other.
+    """
 
     number: int
     purpose: Purpose
@@ -101,6 +105,7 @@ class Trial:
     started_at: str
     phases: Phases
     outcome: Outcome
+    began_s: float | None = None
 
     @property
     def total_cost_per_hour(self) -> float | None:
@@ -108,6 +113,16 @@ class Trial:
         if not isinstance(self.outcome, Measured) or self.outcome.plausible is None:
             return None
         return self.outcome.plausible.replicas * self.unit_cost_per_hour
+
+
+def studied_s(history: Sequence[Trial]) -> float:
+    """How long the study has run: seconds in which at least one trial did, those side by side counted once.
+
+    Trials without `began_s` came one after the other, before any that ran beside another.
+    """
+    alone_s = sum(trial.phases.elapsed_s for trial in history if trial.began_s is None)
+    ends_s = [trial.began_s + trial.phases.elapsed_s for trial in history if trial.began_s is not None]
+    return max([alone_s, *ends_s])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,14 @@ def text_at(node: Plain, *path: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def texts_at(node: Plain, *path: str) -> tuple[str, ...]:
+    """The texts in the list at a path; none where there is no list."""
+    found = value_at(node, *path)
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        return ()
+    return tuple(item for item in found if isinstance(item, str))
+
+
 def number_at(node: Plain, *path: str) -> int:
     """The whole number at a path; 0 where there is none, as Kubernetes leaves zeros out."""
     found = value_at(node, *path)

@@ -32,8 +32,11 @@ def base_pod(manifest: PlainObject, container: str = "", repository: str = "") -
     containers = objects_at(template, "spec", "containers")
     if not containers:
         raise UsageError("the base template has no containers", hint="it needs spec.containers")
+    # A pod with the labels its service is found by would get the service's own traffic.
+    selected = object_at(manifest, "spec", "selector", "matchLabels") if kind in _WITH_TEMPLATE else {}
+    labels = {key: value for key, value in object_at(template, "metadata", "labels").items() if key not in selected}
     kept: dict[str, Plain] = {
-        "metadata": {key: dict(object_at(template, "metadata", key)) for key in ("labels", "annotations")},
+        "metadata": {"labels": labels, "annotations": dict(object_at(template, "metadata", "annotations"))},
         "spec": {key: value for key, value in object_at(template, "spec").items() if key not in _OF_ANOTHER_LIFE},
     }
     names = [text_at(one, "name") for one in containers]

@@ -1,11 +1,17 @@
-"""The load inside the cluster: one locust master and its workers as Jobs that nobody restarts."""
+"""The load inside the cluster: one locust master and its workers as Jobs that nobody restarts.
+
+Only fields that Kubernetes 1.20 has: its API drops what it does not know, such as completionMode (1.21), without a
+word. Workers are told apart by what they say to their master, so they need no index.
+"""
 
 from __future__ import annotations
 
 import math
+from base64 import b64encode
 from dataclasses import dataclass
 
 from tuner.domain.cluster import ClusterOptions, Pairs
+from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.naming import (
     ROLE_LABEL,
     RUN_LABEL,
@@ -26,14 +32,16 @@ MASTER_PORT = 5557
 PLAN_FOLDER = "/plan"
 PLAN_KEY = "plan.json"
 KEPT_AFTER_END_S = 600
+MOST_PLAN_BYTES = 1_000_000
+"""A ConfigMap holds 1 MiB at most, by the API's own rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadWork:
     """One run of load: the two commands, what they read (mounted as /plan/plan.json), and when it has failed.
 
-    `port` is the master's; on the host's network each trial has its own. `run` counts the runs against one
-    deployment, from 1: a Job that ended is never started again.
+    `files` are mounted beside the plan under their names. `port` is the master's; on the host's network each trial has
+    its own. `run` counts the runs against one deployment, from 1: a Job that ended is never started again.
     """
 
     trial: TrialId
@@ -45,6 +53,7 @@ class LoadWork:
     expires_at: str
     port: int = MASTER_PORT
     environment: Pairs = ()
+    files: tuple[tuple[str, bytes], ...] = ()
 
 
 def master_address(options: ClusterOptions, trial: TrialId, run: int) -> str:
@@ -52,34 +61,58 @@ def master_address(options: ClusterOptions, trial: TrialId, run: int) -> str:
     return options.host_address if options.network == "host" else object_name(trial, "load-master", run=run)
 
 
-def locust_arguments(
-    options: ClusterOptions, trial: TrialId, *, run: int, port: int = MASTER_PORT
+def load_commands(
+    options: ClusterOptions, trial: TrialId, *, run: int, target: str, wait_s: float, port: int = MASTER_PORT
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What locust's own command line needs of us: the master's arguments, and the workers'."""
-    bind = options.host_address if options.network == "host" else "*"
+    """What master and workers are started with. `target` is the HOST:PORT that alone the workers may put load on,
+    `wait_s` how long the two wait for each other.
+    """
+    bind = options.host_address if options.network == "host" else "0.0.0.0"  # noqa: S104 - a pod's own network
+    program, wait = ("python3", "-m"), f"--max-wait-s={wait_s:g}"
     master = (
-        "--master",
-        f"--master-bind-host={bind}",
-        f"--master-bind-port={port}",
-        "--headless",
-        f"--expect-workers={options.load.workers}",
+        *(*program, "load_profiles.load_master"),
+        *("--plan", f"{PLAN_FOLDER}/{PLAN_KEY}", "--bind", _joined(bind, port)),
+        *(f"--expect-workers={options.load.workers}", wait, "--print-result"),
     )
-    return master, ("--worker", f"--master-host={master_address(options, trial, run)}", f"--master-port={port}")
+    worker = (
+        *(*program, "load_profiles.load_worker"),
+        *("--master", _joined(master_address(options, trial, run), port), "--allow-target", target, wait),
+    )
+    return master, worker
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def load_objects(options: ClusterOptions, work: LoadWork) -> tuple[PlainObject, ...]:
-    """Plan, master's Service, master and workers, in the order in which they are made. Raises UsageError."""
-    metadata = _metadata(options, work, "load")
-    plan: PlainObject = {
+    """Plan, master's Service, master and workers, in the order in which they are made.
+
+    Raises UsageError where the plan does not fit into a ConfigMap.
+    """
+    refuse_too_large(work)
+    plan: dict[str, Plain] = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": metadata,
+        "metadata": _metadata(options, work, "load"),
         "immutable": True,
         "data": {PLAN_KEY: work.plan},
     }
+    if work.files:
+        plan["binaryData"] = {name: b64encode(content).decode() for name, content in work.files}
     service: tuple[PlainObject, ...] = () if options.network == "host" else (_master_service(options, work),)
     jobs = (_job(options, work, "load-master", count=1), _job(options, work, "load-worker", count=options.load.workers))
     return tuple(sealed(one) for one in (plan, *service, *jobs))
+
+
+def refuse_too_large(work: LoadWork) -> None:
+    """Raises UsageError where the plan does not fit into a ConfigMap."""
+    size_bytes = len(work.plan.encode()) + sum(len(content) for _name, content in work.files)
+    if size_bytes > MOST_PLAN_BYTES:
+        raise UsageError(
+            f"the load's plan has {size_bytes} bytes, and a ConfigMap holds {MOST_PLAN_BYTES}",
+            hint="use fewer or smaller payload files, or a shorter trace",
+        )
 
 
 def _master_service(options: ClusterOptions, work: LoadWork) -> dict[str, Plain]:
@@ -98,7 +131,6 @@ def _job(options: ClusterOptions, work: LoadWork, role: Role, *, count: int) -> 
     spec: PlainObject = {
         "completions": count,
         "parallelism": count,
-        "completionMode": "Indexed",
         # A second start would send another load: a lost worker voids the measurement.
         "backoffLimit": 0,
         "activeDeadlineSeconds": math.ceil(work.deadline_s),

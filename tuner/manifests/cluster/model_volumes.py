@@ -20,13 +20,23 @@ REPOSITORY = "/models"
 CONFIG_KEY = "config.pbtxt"
 _SOURCE = "/model-source"
 _ENGINES = "/engines"
-# Built beside its place and then renamed: a cache never holds half an engine, and two builds do no harm.
+# Built beside its place and then renamed: a cache never holds half an engine, and two builds do no harm. What the files
+# of the model are is asked where they are: the study may know only their address, and another model may be there now.
 _BUILD_ONCE = """set -eu
-if [ ! -s "$ENGINE_DONE" ]; then
-  mkdir -p "$(dirname "$ENGINE_DONE")"
-  "$@"
-  mv -f "$ENGINE_FILE" "$ENGINE_DONE"
+made_of=$(find -L "$MODEL_FOLDER" -type f -exec sha256sum {} + | sort | sha256sum)
+if [ -s "$ENGINE_DONE" ] && [ "$(cat "$ENGINE_DONE.made-of")" = "$made_of" ]; then
+  echo "an engine of the same content is in the cache"
+  exit 0
 fi
+mkdir -p "$(dirname "$ENGINE_DONE")"
+trap 'rm -f "$ENGINE_FILE"' EXIT
+"$@"
+if [ ! -s "$ENGINE_FILE" ]; then
+  echo "the build did not write the file that ENGINE_FILE names: $ENGINE_FILE" >&2
+  exit 1
+fi
+mv -f "$ENGINE_FILE" "$ENGINE_DONE"
+echo "$made_of" > "$ENGINE_DONE.made-of"
 """
 
 

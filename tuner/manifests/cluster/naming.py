@@ -9,7 +9,7 @@ from typing import Literal
 
 from tuner.manifests.plain import Plain, PlainObject, canonical_json, merged
 
-Role = Literal["owner", "server", "config", "load", "load-master", "load-worker", "network", "gpu"]
+Role = Literal["owner", "server", "config", "load", "load-master", "load-worker", "network", "gpu", "controller"]
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "servetune"
@@ -22,6 +22,10 @@ STUDY_ANNOTATION = "servetune/study-name"
 EXPIRY_ANNOTATION = "servetune/expires-at"
 CONTENT_ANNOTATION = "servetune/content-sha256"
 
+HOLDER_ANNOTATION = "servetune/lease-holder"
+TOKEN_ANNOTATION = "servetune/lease-token"  # noqa: S105 - a number, no secret
+CONTROLLER: Role = "controller"
+
 MOST_CHARACTERS = 63
 _HASH_DIGITS = 8
 
@@ -33,6 +37,19 @@ class TrialId:
     study: str
     trial: int
     attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinator:
+    """Who holds a study's lease: `token` is the lease's count of holders, by which a later one is known."""
+
+    holder: str
+    token: int
+
+    @property
+    def annotations(self) -> dict[str, Plain]:
+        """What a trial's owner says of who made it."""
+        return {HOLDER_ANNOTATION: self.holder, TOKEN_ANNOTATION: str(self.token)}
 
 
 def object_name(trial: TrialId, role: Role, *, run: int = 0) -> str:
@@ -71,6 +88,11 @@ def trial_labels(trial: TrialId, role: Role) -> dict[str, str]:
         ATTEMPT_LABEL: str(trial.attempt),
         ROLE_LABEL: role,
     }
+
+
+def controller_labels(study: str) -> dict[str, str]:
+    """What the pod of a study's hosted controller carries: its trials' servers let it in."""
+    return {**study_labels(study), ROLE_LABEL: CONTROLLER}
 
 
 def selector_of(labels: dict[str, str]) -> str:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
+from itertools import pairwise
 
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.base_pod import template_of
 from tuner.manifests.cluster.gpu_sharing import CLAIM, GpuPatch
 from tuner.manifests.cluster.model_volumes import REPOSITORY, ModelParts, model_parts
-from tuner.manifests.cluster.naming import EXPIRY_ANNOTATION, STUDY_ANNOTATION, object_name, trial_labels
+from tuner.manifests.cluster.naming import (
+    EXPIRY_ANNOTATION,
+    MANAGED_BY,
+    MANAGER,
+    ROLE_LABEL,
+    STUDY_ANNOTATION,
+    object_name,
+    trial_labels,
+)
 from tuner.manifests.cluster.placement import with_placement
 from tuner.manifests.cluster.quantities import memory_quantity
 from tuner.manifests.cluster.trial import SERVER, ServedTrial, gpu_patch, placement, resources
-from tuner.manifests.plain import Plain, PlainObject, merged, number_at, object_at, objects_at, text_at, value_at
+from tuner.manifests.plain import Plain, PlainObject, merged, number_at, object_at, objects_at, text_at, texts_at
 from tuner.manifests.server_command import command_arguments, environment_settings
 
 READY_PATH = "/v2/health/ready"
@@ -27,6 +37,7 @@ RESTRICTED_CONTAINER: PlainObject = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
+_ORDER = ("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "ports", "resources")
 _GPU_RESOURCES = ("nvidia.com/", "aliyun.com/gpu", "volcano.sh/vgpu")
 _OWN_ARGUMENTS = (
     "model-repository",
@@ -110,10 +121,16 @@ def _served(
     limits = _limits(container, resources(options, trial, patch), patch)
     port = http_port(options, trial)
     probe = _probe(options, port)
+    if arguments and takes_a_shell_line(container):
+        raise UsageError(
+            f"{arguments[0].split('=', 1)[0]} cannot be added: a shell starts container {text_at(container, 'name')}",
+            hint="write its command as a list, or leave arg.NAME out of the knobs",
+        )
     patched = _restricted(container)
     claims = objects_at(container, "resources", "claims")
     patched["resources"] = _resources(limits, patch, claims)
-    patched["args"] = [*_other_arguments(container, arguments), *arguments]
+    patched["command"] = _other_words(container, "command", arguments)
+    patched["args"] = [*_other_words(container, "args", arguments), *arguments]
     patched["env"] = _environment(container, environment_settings(trial.configuration))
     patched["volumeMounts"] = [*objects_at(container, "volumeMounts"), *parts.mounts]
     patched.setdefault("ports", _ports(port))
@@ -122,7 +139,13 @@ def _served(
         "startupProbe", {**probe, "failureThreshold": max(1, math.ceil(options.deadlines.load_s / PROBE_PERIOD_S))}
     )
     patched.pop("livenessProbe", None)
-    return {key: value for key, value in patched.items() if value != []}
+    return _in_order({key: value for key, value in patched.items() if value != []})
+
+
+def _in_order(container: PlainObject) -> dict[str, Plain]:
+    """As people write a container: what runs, what it gets, how it is watched."""
+    known = {key: container[key] for key in _ORDER if key in container}
+    return known | {key: value for key, value in container.items() if key not in known}
 
 
 def _restricted(container: PlainObject) -> dict[str, Plain]:
@@ -177,12 +200,25 @@ def _resources(
     return whole | {"claims": list(claims)} if claims else whole
 
 
-def _other_arguments(container: PlainObject, arguments: tuple[str, ...]) -> list[str]:
-    """The container's own arguments, less those that a knob sets."""
+def takes_a_shell_line(container: PlainObject) -> bool:
+    """Whether a shell starts the server, so that more arguments would be the shell's and not the server's."""
+    words = [*texts_at(container, "command"), *texts_at(container, "args")]
+    return any(
+        re.fullmatch(r"(.*/)?(ba|da|a|z|k)?sh", word) and re.fullmatch(r"-[a-z]*c", following)
+        for word, following in pairwise(words)
+    )
+
+
+def _other_words(container: PlainObject, key: str, arguments: tuple[str, ...]) -> list[Plain]:
+    """The container's own command or arguments, less those that a knob sets: --NAME=VALUE, or --NAME and VALUE."""
     tuned = {argument.split("=", 1)[0] for argument in arguments}
-    own = value_at(container, "args")
-    listed = [str(one) for one in own] if isinstance(own, list) else []
-    return [one for one in listed if one.split("=", 1)[0] not in tuned]
+    kept: list[Plain] = []
+    skipped = False
+    for word in texts_at(container, key):
+        value_follows, skipped = skipped and not word.startswith("-"), word in tuned
+        if not value_follows and word.split("=", 1)[0] not in tuned:
+            kept.append(word)
+    return kept
 
 
 def _environment(container: PlainObject, tuned: dict[str, str]) -> list[Plain]:
@@ -201,21 +237,29 @@ def _prepared(container: PlainObject, limits: dict[str, Plain], patch: GpuPatch 
     }
 
 
+def _wants_root(base: PlainObject) -> bool:
+    """Whether the user's own template says so: kubelet would refuse to start it as anybody else."""
+    containers = (*objects_at(base, "spec", "containers"), *objects_at(base, "spec", "initContainers"))
+    contexts = [object_at(one, "securityContext") for one in (*containers, object_at(base, "spec"))]
+    return any(context.get("runAsUser") == 0 or context.get("runAsNonRoot") is False for context in contexts)
+
+
 def _pod_settings(options: ClusterOptions, base: PlainObject) -> dict[str, Plain]:
     user = options.run_as_user
-    restricted: PlainObject = {
-        "runAsNonRoot": True,
-        "runAsUser": user,
-        "fsGroup": user,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    restricted: dict[str, Plain] = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if not _wants_root(base):
+        restricted |= {"runAsNonRoot": True, "runAsUser": user}
+    if options.base is None or options.engine is not None:
+        # Not for volumes of the user's own: their files would change hands under the service that has them, too.
+        restricted |= {"fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"}
     settings: dict[str, Plain] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Always",
         "securityContext": merged(restricted, object_at(base, "spec", "securityContext")),
     }
+    if options.service_account:
+        settings["serviceAccountName"] = options.service_account
     if options.pull_secrets:
         own = objects_at(base, "spec", "imagePullSecrets")
         settings["imagePullSecrets"] = [*own, *({"name": name} for name in options.pull_secrets)]
@@ -245,4 +289,20 @@ def _placed(spec: PlainObject, options: ClusterOptions, trial: ServedTrial, patc
     if patch is not None and patch.claim is not None:
         claim: PlainObject = {"name": CLAIM, "resourceClaimTemplateName": object_name(trial.id, "gpu")}
         placed["resourceClaims"] = [*objects_at(spec, "resourceClaims"), claim]
+    if trial.beside_others and patch is not None and trial.gpu_share < 1 and not options.sharing.neighbours:
+        placed["affinity"] = _without_neighbours(object_at(placed, "affinity"))
     return placed
+
+
+def _without_neighbours(affinity: PlainObject) -> PlainObject:
+    """No other trial's server on the node: which card of it a share comes from is the scheme's own affair, and two
+    trials on one card would measure each other. Slices of MIG have their own memory and caches, but power and the way
+    to the host they share.
+    """
+    ours: PlainObject = {
+        "labelSelector": {"matchLabels": {MANAGED_BY: MANAGER, ROLE_LABEL: "server"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    own = object_at(affinity, "podAntiAffinity")
+    return {**affinity, "podAntiAffinity": {**own, required: [*objects_at(own, required), ours]}}

@@ -12,7 +12,7 @@ from tuner.domain.errors import UsageError
 from tuner.domain.space import Configuration, SearchSpace
 from tuner.domain.spec import StudySpec
 from tuner.manifests.cluster.gpu_sharing import GpuPatch, ShareAsk, ask_for_share
-from tuner.manifests.cluster.naming import TrialId
+from tuner.manifests.cluster.naming import Coordinator, TrialId
 from tuner.manifests.cluster.placement import Placement, gpu_nodes, term_nodes
 from tuner.manifests.cluster.quantities import cpu_quantity, exact, memory_quantity
 from tuner.manifests.config_pbtxt import BATCHING_KNOBS
@@ -36,6 +36,8 @@ class ServedTrial:
     """`config_pbtxt` is the rendered text; empty: the model's own stands. `expires_at` is RFC 3339.
 
     `http_port`, and the two after it (gRPC, metrics), are the server's; on the host's network each trial has its own.
+    `beside_others`: other trials of the study may run at the same time.
+    `coordinator` holds the study's lease; None for objects that somebody applies by hand.
     """
 
     id: TrialId
@@ -46,6 +48,8 @@ class ServedTrial:
     expires_at: str
     config_pbtxt: str = ""
     http_port: int = 8000
+    beside_others: bool = False
+    coordinator: Coordinator | None = None
 
     def __post_init__(self) -> None:
         refuse_unknown_knobs(name for name, _ in self.configuration.settings)
@@ -73,6 +77,7 @@ def served_trial(
     attempt: int = 1,
     config_pbtxt: str = "",
     http_port: int = 8000,
+    coordinator: Coordinator | None = None,
 ) -> ServedTrial:
     """One attempt at a study's configuration. Raises UsageError for a knob that no cluster can set."""
     return ServedTrial(
@@ -84,6 +89,8 @@ def served_trial(
         expires_at=expires_at,
         config_pbtxt=config_pbtxt,
         http_port=http_port,
+        beside_others=spec.runner.parallel_trials != 1,
+        coordinator=coordinator,
     )
 
 

@@ -9,7 +9,9 @@ from tuner.domain.cluster import ClusterOptions
 from tuner.manifests.cluster.model_volumes import CONFIG_KEY
 from tuner.manifests.cluster.naming import (
     ROLE_LABEL,
+    STUDY_ANNOTATION,
     Role,
+    controller_labels,
     metadata_of,
     sealed,
     study_labels,
@@ -73,6 +75,7 @@ def study_lease(
             "name": study_object_name(study, "lease"),
             "namespace": namespace,
             "labels": study_labels(study),
+            "annotations": {STUDY_ANNOTATION: study},
         },
         "spec": {
             "holderIdentity": holder,
@@ -92,7 +95,9 @@ def _owner(options: ClusterOptions, trial: ServedTrial) -> dict[str, Plain]:
         "configuration": trial.configuration.key,
         "model": f"{trial.model.name} {trial.model.digest}".strip(),
     }
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _metadata(options, trial, "owner"), "data": data}
+    made_by = trial.coordinator.annotations if trial.coordinator else {}
+    metadata = merged(_metadata(options, trial, "owner"), {"annotations": made_by})
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
 def configuration_object(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainObject, ...]:
@@ -143,14 +148,15 @@ def _service(options: ClusterOptions, trial: ServedTrial) -> dict[str, Plain]:
 
 
 def _network_policy(options: ClusterOptions, trial: ServedTrial) -> tuple[PlainObject, ...]:
-    """Only pods of the same trial reach the server: no other trial's load by mistake."""
+    """Only pods of the same trial reach the server, and the study's own controller: no load of another by mistake."""
     if options.network == "host":
         return ()
     same = {key: value for key, value in trial_labels(trial.id, "server").items() if key != ROLE_LABEL}
+    controller = controller_labels(trial.id.study)
     spec: PlainObject = {
         "podSelector": {"matchLabels": same},
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": same}}]}],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": labels}} for labels in (same, controller)]}],
     }
     metadata = _metadata(options, trial, "network")
     return ({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec},)
