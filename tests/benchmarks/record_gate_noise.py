@@ -11,14 +11,17 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from runners.process_table import cpu_model
 from tuner.assemble import open_bench
+from tuner.domain.errors import InfrastructureError
+from tuner.domain.slo import Slo
 from tuner.domain.space import Configuration
-from tuner.gate.pairs import Side
+from tuner.gate.pairs import Pair, Side
 from tuner.gate_pairs import MeasuredSide, PairPlan, calibrated_rps, measured_pairs
 from tuner.spec_file import load_spec
 
@@ -28,6 +31,7 @@ TARGET_RPS = 90.0
 WINDOW_S = 4.0
 SATURATION_S = 3.0
 LONGEST_S = 230.0
+LIMIT_MS = 3000.0
 
 
 def record(count: int, file: Path) -> None:
@@ -41,6 +45,8 @@ def record(count: int, file: Path) -> None:
         spec,
         load=replace(spec.load, target_rps=TARGET_RPS),
         confirm=replace(spec.confirm, window_s=WINDOW_S),
+        # Wide, because what may leave late is a tenth of it: on a machine this busy, sends are late by 100 ms and more.
+        slos=(Slo(indicator="latency_p99_ms", max=LIMIT_MS),),
     )
     configuration = Configuration.of(CONFIGURATION)
     before = json.loads(file.read_text()) if file.exists() else {"pairs": []}
@@ -55,7 +61,7 @@ def record(count: int, file: Path) -> None:
         overload_rps = calibrated_rps(sides["deployed"], tell=print)
         plan = PairPlan(saturation_s=SATURATION_S, overload_rps=overload_rps, seed=20261122 + len(pairs))
         load_average = os.getloadavg()[0]
-        for pair in measured_pairs(sides, plan, None, print):
+        for pair in believed_pairs(sides, plan):
             figures = {name: dict(getattr(pair, name).figures) for name in sides}
             pairs.append({"pair": len(pairs), "load_average_before": load_average, **figures})
             document = {
@@ -63,6 +69,7 @@ def record(count: int, file: Path) -> None:
                 "service": f"examples/quickstart/cls.onnx on Triton, {configuration}",
                 "facts": dict(pair.deployed.facts),
                 "load": f"{TARGET_RPS:g} rps for {WINDOW_S:g} s, {overload_rps:.0f} rps for {SATURATION_S:g} s",
+                "accepted": f"send lag p99 up to {LIMIT_MS / 10.0:g} ms: percentiles show what a busy machine adds",
                 "machine": f"{os.cpu_count()} cores of {cpu_model()}, {platform.system()}, shared with other work",
                 "begun": begun,
                 "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,6 +80,15 @@ def record(count: int, file: Path) -> None:
             load_average = os.getloadavg()[0]
             if len(pairs) >= count or time.monotonic() > end_s:
                 return
+
+
+def believed_pairs(sides: dict[Side, MeasuredSide], plan: PairPlan) -> Iterator[Pair]:
+    """However long it takes on a busy machine: what spoils itself is measured again, and never recorded."""
+    while True:
+        try:
+            yield from measured_pairs(sides, plan, None, print)
+        except InfrastructureError as error:
+            print(error, flush=True)
 
 
 if __name__ == "__main__":
