@@ -139,22 +139,27 @@ def _served(side: MeasuredSide, plan: PairPlan, number: int, attempt: int) -> Re
 
 
 def _reading(side: MeasuredSide, plan: PairPlan, number: int, attempt: int) -> Reading:
-    """One fresh deployment: the target load, then more than it can carry."""
-    spec = side.spec
+    """One fresh deployment."""
     with side.bench.runner.deploy(
         side.configuration, deployment_id=_deployment_id(side, ATTEMPTS * number + attempt)
     ) as deployment:
-        at_target = _believed(side, deployment, _target(side, plan), spec.slos, number=number)
-        overload = _overload(spec, plan.overload_rps, plan.saturation_s, plan.seed)
-        saturated = _believed(side, deployment, overload, (), number=number, forgiven=NO_MATTER_WHEN_SATURATED)
-        return reading_of(
-            at_target,
-            saturated,
-            replicas=side.replicas,
-            timeout_s=spec.timeout_s,
-            ready_after_s=deployment.ready_after_s,
-            facts=deployment.facts,
-        )
+        return reading_on(side, deployment, plan, number)
+
+
+def reading_on(side: MeasuredSide, deployment: Deployment, plan: PairPlan, number: int) -> Reading:
+    """The target load, then more than it can carry. Raises InvalidMeasurement, TransientFailure."""
+    spec = side.spec
+    at_target = _believed(side, deployment, _target(side, plan), spec.slos, number=number)
+    overload = _overload(spec, plan.overload_rps, plan.saturation_s, plan.seed)
+    saturated = _believed(side, deployment, overload, (), number=number, forgiven=NO_MATTER_WHEN_SATURATED)
+    return reading_of(
+        at_target,
+        saturated,
+        replicas=side.replicas,
+        timeout_s=spec.timeout_s,
+        ready_after_s=deployment.ready_after_s,
+        facts=deployment.facts,
+    )
 
 
 def _believed(

@@ -89,9 +89,15 @@ def service(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def lock_it(command) -> None:
+    """The service tuned, and its answer locked."""
+    for words in (("tune", "study.yaml", "-q"), ("baseline", "update", "study.yaml", "--reason", "first release")):
+        done = command(*words)
+        assert done.code == 0, done.err + done.out
+
+
 def test_a_release_passes_a_slower_one_is_stopped_and_prices_are_told_apart(servetune, service: Path):  # noqa: F811
-    assert servetune("tune", "study.yaml", "-q").code == 0
-    assert servetune("baseline", "update", "study.yaml", "--reason", "first release").code == 0
+    lock_it(servetune)
     done, document = gate(servetune, "study.yaml", "--verify", "--max-duration", "15m")
     assert done.code == 0, document or done.err
 
@@ -122,8 +128,7 @@ def test_a_release_passes_a_slower_one_is_stopped_and_prices_are_told_apart(serv
 
 
 def test_a_candidate_whose_server_never_starts_fails_the_gate(servetune, service: Path):  # noqa: F811
-    assert servetune("tune", "study.yaml", "-q").code == 0
-    assert servetune("baseline", "update", "study.yaml", "--reason", "first release").code == 0
+    lock_it(servetune)
     broken = service / "pull-request"
     shutil.copytree(service / "models", broken / "models")
     for name in ("study.yaml", "prices.csv"):
