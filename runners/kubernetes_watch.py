@@ -18,7 +18,7 @@ class PodWatch:
 
     def __init__(self, api: KubernetesApi, namespace: str, selector: str, clock: Clock) -> None:
         self._api, self._clock = api, clock
-        self._path, self._selector = collection("v1", "Pod", namespace), selector
+        self._path, self.selector = collection("v1", "Pod", namespace), selector
         self._pods: dict[str, PlainObject] = {}
         self._version = ""
         self._broken = 0
@@ -52,13 +52,13 @@ class PodWatch:
         return self.pods
 
     def _list(self) -> None:
-        listed = self._api.list(self._path, selector=self._selector)
+        listed = self._api.list(self._path, selector=self.selector)
         self._pods = {text_at(pod, "metadata", "uid"): pod for pod in listed.items}
         self._version = listed.version
 
     def _follow(self, wait_s: int) -> bool:
         """Whether something changed."""
-        for event in self._api.watch(self._path, selector=self._selector, version=self._version, for_s=wait_s):
+        for event in self._api.watch(self._path, selector=self.selector, version=self._version, for_s=wait_s):
             pod = object_at(event, "object")
             uid = text_at(pod, "metadata", "uid")
             self._version = text_at(pod, "metadata", "resourceVersion") or self._version

@@ -6,24 +6,14 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from runners.cgroup_files import plan_cgroups
 from runners.cgroup_plan import Limits
+from runners.findings import Finding
 from runners.leftovers import leftovers
 from runners.server_environment import environment_place, require_supported_machine
 from tuner.domain.errors import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `needed` is False for what only limits the choice of studies."""
-
-    what: str
-    ok: bool
-    detail: str
-    needed: bool = True
 
 
 def check_machine(cache_dir: Path, registry: Path) -> tuple[Finding, ...]:

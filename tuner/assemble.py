@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
@@ -300,8 +300,10 @@ def render_report(suffix: str, told: Told) -> str:
     return RENDERERS[suffix](told)
 
 
-def check(place: Place) -> Sequence[Finding]:
-    """What the runner can do there. Raises UsageError, TransientFailure where a cluster cannot be asked."""
+def check(place: Place) -> Iterable[Finding]:
+    """What the runner can do there, line by line. Raises UsageError."""
+    if place.runner not in CHECKS:
+        raise UsageError(f"the runner {place.runner!r} needs nothing of where it runs", hint=", ".join(CHECKS))
     return CHECKS[place.runner](place)
 
 
@@ -313,7 +315,7 @@ def _check_machine(_place: Place) -> Sequence[Finding]:
     return look(default_cache_dir(), default_state_dir())
 
 
-CHECKS: dict[str, Callable[[Place], Sequence[Finding]]] = {"local": _check_machine, "kubernetes": check_cluster}
+CHECKS: dict[str, Callable[[Place], Iterable[Finding]]] = {"local": _check_machine, "kubernetes": check_cluster}
 
 
 def _clean_local(_place: Place, *, dry_run: bool) -> Sequence[str]:

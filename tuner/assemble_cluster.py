@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -18,6 +18,9 @@ from tuner.manifests.cluster.trial_objects import trial_objects
 from tuner.manifests.plain import PlainObject
 from tuner.place import Place, Site
 from tuner.trial_run import Bench
+
+DOCTOR_PATIENCE_S = 5.0
+"""Who asks what is wrong wants to know it soon."""
 
 
 class SeenLoad(Protocol):
@@ -39,11 +42,13 @@ class Finding(Protocol):
     @property
     def what(self) -> str: ...
     @property
-    def ok(self) -> bool: ...
+    def ok(self) -> bool | None: ...
     @property
     def needed(self) -> bool: ...
     @property
     def detail(self) -> str: ...
+    @property
+    def remedy(self) -> str: ...
 
 
 @contextmanager
@@ -129,13 +134,15 @@ def read_existing(place: Place, deployment: str) -> tuple[ReadObjects, str]:
     return read_deployment(api, namespace, deployment), f"context {api.context} ({api.host})"
 
 
-def check_cluster(place: Place) -> Sequence[Finding]:
-    """What the caller may do there. Raises UsageError, TransientFailure."""
+def check_cluster(place: Place) -> Iterable[Finding]:
+    """What the caller may do there, and what it has of what the study needs. Raises UsageError, TransientFailure."""
     from runners.kubernetes_api import open_api
-    from runners.kubernetes_checks import check_access
+    from runners.kubernetes_doctor import examine, needs_of
 
     namespace = _namespace(place)
-    return check_access(open_api(place.access.kubeconfig, context=place.access.context), namespace)
+    needs = needs_of(place.study, cluster_options(place.study)) if place.study else None
+    api = open_api(place.access.kubeconfig, context=place.access.context, patience_s=DOCTOR_PATIENCE_S)
+    return examine(api, namespace, needs, pulling=SystemClock() if place.pull_image else None)
 
 
 def access_manifest(place: Place) -> str:
@@ -143,7 +150,8 @@ def access_manifest(place: Place) -> str:
     from tuner.manifest_text import kubectl_text
     from tuner.manifests.cluster.access import access_objects
 
-    return kubectl_text(access_objects(ClusterOptions(namespace=place.namespace, load=LoadPods(image=""))))
+    named = ClusterOptions(namespace=_namespace(place), load=LoadPods(image=""))
+    return kubectl_text(access_objects(cluster_options(place.study) if place.study else named))
 
 
 def clean_cluster(place: Place, *, dry_run: bool) -> Sequence[str]:
@@ -159,8 +167,9 @@ def clean_cluster(place: Place, *, dry_run: bool) -> Sequence[str]:
 
 def _namespace(place: Place) -> str:
     """Never a default one: a look at the wrong place finds nothing, and says so."""
-    if not place.namespace:
+    stated = cluster_options(place.study).namespace if place.study else place.namespace
+    if not stated:
         raise UsageError(
             "nothing says where in the cluster", hint="--namespace NAME, the study's runner.kubernetes one"
         )
-    return place.namespace
+    return stated

@@ -21,6 +21,8 @@ from tuner.cli_options import (
     ArrivalsOption,
     BindOption,
     CapacityOption,
+    CheckedRunnerOption,
+    CheckedStudyArgument,
     ContextOption,
     DurationOption,
     ExpectOption,
@@ -34,6 +36,7 @@ from tuner.cli_options import (
     PayloadOption,
     ProtocolChoice,
     ProtocolOption,
+    PullImageOption,
     QuietOption,
     RateOption,
     RunnerChoice,
@@ -66,10 +69,6 @@ app = typer.Typer(
 
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
-app.command()(gate)
-app.command()(export)
-app.command()(diff)
-app.add_typer(baseline, name="baseline")
 
 
 def _version(asked: bool) -> None:
@@ -237,6 +236,12 @@ def report(
     say(write_report(explained_now(*find_study(study, storage), storage), output))
 
 
+app.command()(export)
+app.command()(diff)
+app.add_typer(baseline, name="baseline")
+app.command()(gate)
+
+
 @app.command()
 def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
     """Show the prices a study buys at, with their dates and sources."""
@@ -272,25 +277,32 @@ def schema(
 
 @app.command()
 def doctor(
-    runner: RunnerOption = RunnerChoice.LOCAL,
+    study: CheckedStudyArgument = None,
+    runner: CheckedRunnerOption = None,
     namespace: NamespaceOption = "",
     kubeconfig: KubeconfigOption = None,
     context: ContextOption = "",
+    pull_image: PullImageOption = False,
 ) -> None:
-    """Check what a runner can do here: this machine, or a cluster. Exit 7 if something needed is missing."""
+    """Check what a runner finds here: on this machine, or in a cluster, also for one study. Exit 7 if something needed
+    is missing.
+    """
     from tuner.assemble import check
     from tuner.assemble_cluster import access_manifest
-    from tuner.place import ClusterAccess, Place
+    from tuner.doctor_command import finding_line, place_to_check
+    from tuner.manifests.cluster.access import APPLY_ROLE
+    from tuner.place import ClusterAccess
 
     access = ClusterAccess(kubeconfig=kubeconfig, context=context)
-    place = Place(runner=runner.value, namespace=namespace, access=access)
-    findings = check(place)
-    for finding in findings:
-        mark = "ok" if finding.ok else "missing" if finding.needed else "note"
-        say(f"{mark:8s}{finding.what}: {finding.detail}")
-    complete = all(finding.ok or not finding.needed for finding in findings)
-    if not complete and runner is RunnerChoice.KUBERNETES:
-        say(access_manifest(place))
+    asked = runner.value if runner else ""
+    place = place_to_check(study, runner=asked, namespace=namespace, access=access, pull_image=pull_image)
+    complete, needs_role = True, False
+    for finding in check(place):
+        say(finding_line(finding))
+        complete = complete and not (finding.ok is False and finding.needed)
+        needs_role = needs_role or finding.remedy == APPLY_ROLE
+    if needs_role:
+        say(f"\n{access_manifest(place)}")
     raise typer.Exit(0 if complete else 7)
 
 

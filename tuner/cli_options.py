@@ -99,6 +99,13 @@ BindOption = Annotated[
     str | None, typer.Option("--bind", help="HOST:PORT where they are awaited; default 127.0.0.1:5557.")
 ]
 RunnerOption = Annotated[RunnerChoice, typer.Option("--runner", help="Which runner's.")]
+CheckedStudyArgument = Annotated[
+    Path | None, typer.Argument(help="A study file: what it needs of its runner is looked for as well.")
+]
+CheckedRunnerOption = Annotated[RunnerChoice | None, typer.Option("--runner", help="Default: the study's, else local.")]
+PullImageOption = Annotated[
+    bool, typer.Option("--pull-image", help="kubernetes: make a short-lived pod that pulls the study's images.")
+]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="kubernetes: where the studies run.")]
 KubeconfigOption = Annotated[
     Path | None,

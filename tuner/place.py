@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuner.coordination import LEASE_S, Tell, told_nobody
+from tuner.domain.spec import StudySpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +23,16 @@ CLUSTER_WE_RUN_IN = ClusterAccess()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A runner by name, and for clusters where in which one."""
+    """A runner by name, and for clusters where in which one.
+
+    `study` is what is to run there, where that matters; `pull_image`: a pod may be made that pulls its images.
+    """
 
     runner: str
     namespace: str = ""
     access: ClusterAccess = CLUSTER_WE_RUN_IN
+    study: StudySpec | None = None
+    pull_image: bool = False
 
 
 Pin = Callable[[str, str], str]

@@ -49,7 +49,7 @@ def test_doctor_is_content_with_an_administrator(namespace: str, kubeconfig: Pat
 def test_doctor_names_what_is_missing_and_prints_the_role(stranger: Stranger, namespace: str):
     code, said = servetune("doctor", *cluster_options(stranger.kubeconfig, namespace))
     assert code == 7
-    assert "missing deployments (the server of a trial): may not create, get" in said
+    assert "missing      deployments (the server of a trial): may not create, get, list in namespace" in said
     assert "kind: Role" in said
     assert f"namespace: {namespace}" in said
 

@@ -44,7 +44,7 @@ def test_the_role_has_nothing_to_do_with(resource: str):
 
 
 def test_pods_are_looked_at_only():
-    assert {verb for resource, verb in allowed(cluster()) if resource == "pods"} == {"get", "list", "watch"}
+    assert {verb for resource, verb in allowed(cluster()) if resource == "pods"} == {"list", "watch"}
 
 
 def test_rights_follow_the_options():
@@ -58,7 +58,7 @@ def test_nodes_are_read_by_a_role_of_their_own():
     role: Any = node_access_objects(cluster())[0]
     assert role["kind"] == "ClusterRole"
     assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
     ]
 

@@ -12,6 +12,7 @@ from tuner.manifests.cluster.naming import MANAGED_BY, MANAGER
 from tuner.manifests.plain import Plain, PlainObject
 
 ROLE_NAME = "servetune"
+APPLY_ROLE = "who may applies the Role below"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +30,21 @@ class Right:
 
 
 RIGHTS = (
-    Right("", "configmaps", ("create", "get", "list", "patch", "delete"), "the owner of a trial, its config.pbtxt"),
-    Right("", "services", ("create", "get", "list", "patch", "delete"), "how load finds the server"),
-    Right("apps", "deployments", ("create", "get", "list", "watch", "patch", "delete"), "the server of a trial"),
-    Right("batch", "jobs", ("create", "get", "list", "watch", "delete"), "the load of a trial"),
-    Right("", "pods", ("get", "list", "watch"), "what became of a trial"),
+    Right("", "configmaps", ("create", "get", "list", "delete"), "the owner of a trial, its config.pbtxt"),
+    Right("", "services", ("create", "get", "list"), "how load finds the server"),
+    Right("apps", "deployments", ("create", "get", "list"), "the server of a trial"),
+    Right("batch", "jobs", ("create", "get", "list", "delete"), "the load of a trial"),
+    Right("", "pods", ("list", "watch"), "what became of a trial"),
     Right("", "pods/log", ("get",), "results of the load, reasons of a crash"),
-    Right("", "events", ("get", "list", "watch"), "why a pod waits"),
-    Right("", "resourcequotas", ("get", "list"), "how many trials fit at once"),
+    Right("", "events", ("list",), "why a pod waits"),
+    Right("", "resourcequotas", ("list",), "how many trials fit at once"),
     Right("coordination.k8s.io", "leases", ("create", "get", "list", "update", "delete"), "one coordinator a study"),
 )
-_POD_NETWORK = Right(
-    "networking.k8s.io", "networkpolicies", ("create", "get", "list", "patch", "delete"), "no load from elsewhere"
-)
-_CLAIMS = Right(
-    "resource.k8s.io", "resourceclaimtemplates", ("create", "get", "list", "delete"), "a share of a GPU by DRA"
-)
-NODE_RIGHT = Right("", "nodes", ("get", "list"), "whether any node could ever hold a trial")
+"""What is owned goes with its owner: the cluster removes it. `get` is for a creation whose answer was lost."""
+_POD_NETWORK = Right("networking.k8s.io", "networkpolicies", ("create", "get"), "no load from elsewhere")
+_CLAIMS = Right("resource.k8s.io", "resourceclaimtemplates", ("create", "get"), "a share of a GPU by DRA")
+_FORWARD = Right("", "pods/portforward", ("create", "get"), "load and readings through the API server")
+NODE_RIGHT = Right("", "nodes", ("list",), "whether any node could ever hold a trial")
 ROOM_RIGHT = Right("", "pods", ("list",), "how many trials fit beside what runs in other namespaces")
 
 
@@ -53,7 +52,8 @@ def rights(options: ClusterOptions) -> tuple[Right, ...]:
     """Everything the runner does under these options."""
     network = () if options.network == "host" else (_POD_NETWORK,)
     claims = (_CLAIMS,) if options.sharing.scheme.startswith("dra") else ()
-    return (*RIGHTS, *network, *claims)
+    forward = (_FORWARD,) if options.load.sent_from == "port_forward" else ()
+    return (*RIGHTS, *network, *claims, *forward)
 
 
 def access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) -> tuple[PlainObject, ...]:
