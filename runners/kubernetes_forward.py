@@ -61,9 +61,8 @@ class LocalForward:
 
     def _serve(self, here: socket.socket) -> None:
         try:
-            with here:
-                with closing(self._connect()) as there:
-                    _pump(here, there)
+            with here, closing(self._connect()) as there:
+                _pump(here, there)
         except ApiRefused as refused:
             logger.warning("no connection to the pod: %s", refused)
         finally:
