@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from tuner.domain.diagnosis import cpu_cores_used, cpu_throttled_ratio, diagnose, gpu_busy_ratio, queue_ratio
+from tuner.domain.errors import UsageError
 from tuner.domain.measurement import Measurement
 from tuner.domain.slo import assess
 from tuner.domain.spec import StudySpec
@@ -110,10 +112,14 @@ def trials_table(spec: StudySpec, trials: Sequence[Trial]) -> pd.DataFrame:
     Every knob has a column `knob.NAME`; `configuration` holds all of them as JSON. Phases belong to the whole trial and
     stand on each of its rows. Latencies are infinite where too many requests failed.
     """
-    knobs = sorted({name for trial in trials for name, _ in trial.configuration.settings})
-    columns = [*ORDER, *(f"knob.{name}" for name in knobs)]
-    frame = pd.DataFrame([row for trial in trials for row in _rows(spec, trial)], columns=columns, dtype=object)
+    rows = [row for trial in trials for row in _rows(spec, trial)]
+    frame = pd.DataFrame(rows, columns=_columns(trials), dtype=object)
     return frame.astype(NUMBERS | dict.fromkeys(TEXTS, "string")).infer_objects()
+
+
+def _columns(trials: Sequence[Trial]) -> list[str]:
+    knobs = sorted({name for trial in trials for name, _ in trial.configuration.settings})
+    return [*ORDER, *(f"knob.{name}" for name in knobs)]
 
 
 def trials_csv(spec: StudySpec, trials: Sequence[Trial]) -> str:
@@ -126,6 +132,22 @@ def trials_csv(spec: StudySpec, trials: Sequence[Trial]) -> str:
         if column not in NUMBERS:
             frame[column] = frame[column].map(_no_formula, na_action="ignore")
     return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def trials_parquet(spec: StudySpec, trials: Sequence[Trial]) -> bytes:
+    """The same table, typed, as a Parquet file. Raises UsageError where the extra is not installed."""
+    stream = io.BytesIO()
+    try:
+        trials_table(spec, trials).to_parquet(stream, engine="pyarrow", index=False)
+    except ImportError as error:
+        raise UsageError("Parquet needs pyarrow", hint="install servetune[parquet]") from error
+    return stream.getvalue()
+
+
+def trials_rows(spec: StudySpec, trials: Sequence[Trial]) -> list[dict[str, Value]]:
+    """The same table as plain values, None for what is not known."""
+    columns = _columns(trials)
+    return [{name: row.get(name) for name in columns} for trial in trials for row in _rows(spec, trial)]
 
 
 def _no_formula(value: object) -> object:

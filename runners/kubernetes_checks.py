@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from runners.findings import Finding
 from runners.kubernetes_api import KubernetesApi
 from runners.kubernetes_trial import refusals_explained
-from tuner.manifests.cluster.access import APPLY_ROLE, NODE_RIGHT, RIGHTS, Right
+from tuner.manifests.cluster.access import APPLY_ROLE, NODE_RIGHT, RIGHTS, ROOM_RIGHT, Right
 
 
 def check_access(api: KubernetesApi, namespace: str, rights: Sequence[Right] = RIGHTS) -> tuple[Finding, ...]:
     """Raises UsageError, TransientFailure where the cluster cannot be asked."""
     with refusals_explained(f"the cluster at {api.host}"):
         needed = tuple(_check(api, namespace, right, needed=True) for right in rights)
-        return (*needed, _check(api, "", NODE_RIGHT, needed=False))
+        optional = tuple(_check(api, "", right, needed=False) for right in (NODE_RIGHT, ROOM_RIGHT))
+        return (*needed, *optional)
 
 
 def _check(api: KubernetesApi, namespace: str, right: Right, *, needed: bool) -> Finding:

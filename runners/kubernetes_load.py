@@ -18,7 +18,7 @@ from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, LoadRun
-from tuner.interruption import undisturbed
+from tuner.interruption import heed, undisturbed
 from tuner.manifests.cluster.load_jobs import LoadWork, load_commands, load_objects
 from tuner.manifests.cluster.load_state import classify_load
 from tuner.manifests.cluster.naming import ROLE_LABEL, RUN_LABEL, selector_of, trial_labels
@@ -177,6 +177,7 @@ class _LoadWatch:
         """
         until_s = self._clock.now_s() + self._work.deadline_s + OVERDUE_S
         while self._clock.now_s() < until_s:
+            heed()
             try:
                 state = self._state()
             except ApiRefused as refused:

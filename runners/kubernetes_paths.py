@@ -14,6 +14,7 @@ _PLURALS = {
     "Deployment": "deployments",
     "Job": "jobs",
     "Lease": "leases",
+    "ResourceQuota": "resourcequotas",
     "NetworkPolicy": "networkpolicies",
     "ResourceClaimTemplate": "resourceclaimtemplates",
 }

@@ -25,7 +25,6 @@ from tuner.domain.spec import StudySpec
 from tuner.interruption import undisturbed
 from tuner.manifests.cluster.classify import spoiled
 from tuner.manifests.cluster.load_jobs import MASTER_PORT
-from tuner.manifests.cluster.naming import TrialId
 from tuner.manifests.cluster.server_pod import http_port
 from tuner.manifests.cluster.states import Infeasible, Ready, as_error
 from tuner.manifests.cluster.trial import SERVER, ServedTrial, served_trial
@@ -42,6 +41,13 @@ PORTS_OF_SERVER = 3
 _DEPLOYMENT = re.compile(r"(?:.*-)?(\d+)-(\d+)")
 
 
+def server_port(options: ClusterOptions, trial: int, attempt: int = 1) -> int:
+    """The first of the trial's ports. On the host's network no two trials of a study have one in common that are less
+    than three hundred numbers apart.
+    """
+    return HOST_PORTS[(7 * trial + attempt) % len(HOST_PORTS)] if options.network == "host" else POD_NETWORK_PORT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
     watch: TrialWatch
@@ -51,7 +57,7 @@ class _Running:
 
 
 class KubernetesRunner:
-    """Deploys into one namespace of one cluster; see `tuner.ports.Runner`.
+    """Deploys into one namespace of one cluster; see `tuner.ports.Runner`. Several threads may use it at once.
 
     `lease` is asked before anything is written; None: nobody else tunes in that namespace. Under it, a trial of the
     same study and number that is there already is an earlier coordinator's, and nobody's any more: it is removed.
@@ -143,13 +149,14 @@ class KubernetesRunner:
 
     def _place(self, trial: ServedTrial, objects: TrialObjects, uid: str, run: int) -> TrialPlace:
         on_host = self._options.network == "host"
+        server = server_port(self._options, trial.id.trial, trial.id.attempt)
         return TrialPlace(
             trial=trial.id,
             owner=objects.owner,
             owner_uid=uid,
             expires_at=trial.expires_at,
             run=run,
-            load_port=_host_port(trial.id) + PORTS_OF_SERVER if on_host else MASTER_PORT,
+            load_port=server + PORTS_OF_SERVER if on_host else MASTER_PORT,
         )
 
     def _trial(self, configuration: Configuration, deployment_id: str) -> ServedTrial:
@@ -161,7 +168,6 @@ class KubernetesRunner:
         deadlines = self._options.deadlines
         lasts_s = deadlines.schedule_s + deadlines.pull_s + deadlines.prepare_s + deadlines.load_s + MEASURED_FOR_S
         expiry = datetime.now(UTC) + timedelta(seconds=lasts_s + deadlines.teardown_s)
-        on_host = self._options.network == "host"
         return served_trial(
             self._spec,
             configuration,
@@ -170,7 +176,7 @@ class KubernetesRunner:
             expires_at=expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
             config_pbtxt=self._config_pbtxt(configuration),
             coordinator=self._lease.coordinator if self._lease else None,
-            http_port=_host_port(TrialId(study="", trial=trial, attempt=attempt)) if on_host else POD_NETWORK_PORT,
+            http_port=server_port(self._options, trial, attempt),
         )
 
     def _confirm(self) -> None:
@@ -222,8 +228,3 @@ class KubernetesRunner:
                 ("image", ready.image_id),
             ),
         )
-
-
-def _host_port(trial: TrialId) -> int:
-    """The first of a trial's ports on the host's network."""
-    return HOST_PORTS[(7 * trial.trial + trial.attempt) % len(HOST_PORTS)]

@@ -14,6 +14,7 @@ from runners.kubernetes_paths import collection, path_of
 from runners.kubernetes_watch import PodWatch
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.errors import CleanupFailed, TransientFailure, TunerError, UsageError
+from tuner.interruption import heed
 from tuner.manifests.cluster.classify import classify, server_pods
 from tuner.manifests.cluster.comparison import dropped_fields
 from tuner.manifests.cluster.naming import (
@@ -160,6 +161,7 @@ class TrialWatch:
         together_s = limit_s.schedule_s + limit_s.pull_s + limit_s.prepare_s + limit_s.load_s
         ends_s = self._clock.now_s() + together_s
         while True:
+            heed()
             state = self.state(wait_s=LOOK_S)
             match state:
                 case Ready():

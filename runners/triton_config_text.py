@@ -40,10 +40,11 @@ def patch_config_pbtxt(text: str, tuned: Scheduling | None, *, intra_op_threads:
     return PatchedConfig(text=text_format.MessageToString(config), needs_onnx_model=needs_onnx_model)
 
 
-def tune_config_pbtxt(text: str, tuned: Scheduling) -> str:
+def tune_config_pbtxt(text: str, tuned: Scheduling, *, parameters: tuple[tuple[str, str], ...] = ()) -> str:
     """The text with the tuned values in place of its own, for a full Triton: whatever else it says stands.
 
-    A tuned number of instances goes into every group, wherever the group runs. Raises UsageError.
+    A tuned number of instances goes into every group, wherever the group runs; `parameters` are the backend's own.
+    Raises UsageError.
     """
     from google.protobuf import text_format
 
@@ -54,6 +55,8 @@ def tune_config_pbtxt(text: str, tuned: Scheduling) -> str:
             config.instance_group.add()
         for group in config.instance_group:
             group.count = tuned.instances
+    for key, value in parameters:
+        config.parameters[key].string_value = value
     return str(text_format.MessageToString(config))
 
 

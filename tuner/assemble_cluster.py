@@ -54,6 +54,7 @@ class Finding(Protocol):
 @contextmanager
 def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad], None]) -> Iterator[Bench]:
     """Deploys into the study's namespace. Raises UsageError where no cluster is to be reached."""
+    from runners.kubernetes_admission import KubernetesAdmission, refuse_auto
     from runners.kubernetes_api import open_api
     from runners.kubernetes_config import config_text
     from runners.kubernetes_identity import refuse_another_cluster
@@ -67,6 +68,8 @@ def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad],
     clock, options = SystemClock(), cluster_options(spec)
     api = open_api(site.access.kubeconfig, context=site.access.context)
     refuse_another_cluster(api, site.pin)
+    if spec.runner.parallel_trials == "auto":
+        refuse_auto(api, options)
     place = options.namespace
     with holding(api, namespace=place, study=spec.name, lease_s=site.lease_s, clock=clock, tell=site.tell) as lease:
         remove_earlier_trials(api, place, spec.name, lease, clock)
@@ -79,7 +82,13 @@ def cluster_bench(spec: StudySpec, site: Site, on_progress: Callable[[SeenLoad],
             lease=lease,
         )
         with cluster_load(api, options, runner.place_for_load, clock, on_progress) as load:
-            yield Bench(runner=runner, load=load, clock=clock, wall_clock=wall_clock_text)
+            yield Bench(
+                runner=runner,
+                load=load,
+                clock=clock,
+                wall_clock=wall_clock_text,
+                admission=KubernetesAdmission(api, spec, options),
+            )
 
 
 def cluster_options(spec: StudySpec) -> ClusterOptions:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from tuner import __version__
+from tuner.cli_export import diff, export
+from tuner.cli_gate import baseline, gate
 from tuner.cli_init import init
 from tuner.cli_options import (
     DEFAULT_STORAGE,
@@ -28,7 +29,6 @@ from tuner.cli_options import (
     JsonOption,
     KubeconfigOption,
     LeaseOption,
-    ManifestsOption,
     MaxWaitOption,
     MetricsOption,
     ModelOption,
@@ -41,7 +41,7 @@ from tuner.cli_options import (
     RateOption,
     RunnerChoice,
     RunnerOption,
-    SetOption,
+    SchemaChoice,
     ShapeOption,
     SloOption,
     StorageOption,
@@ -54,8 +54,8 @@ from tuner.cli_options import (
     WarmupOption,
     WorkersOption,
 )
-from tuner.cli_output import say as _say
-from tuner.cli_output import say_and_exit as _say_and_exit
+from tuner.cli_output import say, say_and_exit, stderr
+from tuner.cli_plan import plan
 from tuner.domain.errors import TunerError
 from tuner.interruption import Interrupted, orderly_stop
 
@@ -69,11 +69,15 @@ app = typer.Typer(
 
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
+app.command()(gate)
+app.command()(export)
+app.command()(diff)
+app.add_typer(baseline, name="baseline")
 
 
 def _version(asked: bool) -> None:
     if asked:
-        _say(f"servetune {__version__}")
+        say(f"servetune {__version__}")
         raise typer.Exit
 
 
@@ -95,28 +99,10 @@ def validate(study: Annotated[Path, typer.Argument(help="The study file.")]) -> 
     from tuner.commands import describe
     from tuner.spec_file import load_spec
 
-    _say(describe(load_spec(study)))
+    say(describe(load_spec(study)))
 
 
-@app.command()
-def plan(
-    study: StudyArgument,
-    storage: StorageOption = DEFAULT_STORAGE,
-    manifests: ManifestsOption = "",
-    settings: SetOption = None,
-) -> None:
-    """Say what tuning would do and take; start nothing. Exit 8 if the budget is too small for one trial and a proof."""
-    from tuner.assemble import preflight
-    from tuner.commands import find_study, plan_text, price_warnings
-
-    spec, history = find_study(study, storage)
-    preflight(spec)
-    if manifests or settings:
-        from tuner.plan_command import print_manifests
-
-        _say(print_manifests(spec, manifests, settings or ()))
-        return
-    _say("\n".join([plan_text(spec, history), *price_warnings(spec)]))
+app.command()(plan)
 
 
 @app.command()
@@ -142,8 +128,8 @@ def tune(
     with orderly_stop():
         access = ClusterAccess(kubeconfig=kubeconfig, context=context)
         lease_s = duration_s(lease)
-        answer = tune_study(spec, storage, _stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
-    _say(render(answer, json=json))
+        answer = tune_study(spec, storage, stderr(), access=access, quiet=quiet, verbose=verbose, lease_s=lease_s)
+    say(render(answer, json=json))
     if report is not None:
         write_report(answer, report)
     raise typer.Exit(answer.exit_code)
@@ -199,7 +185,7 @@ def load(
         metrics_url=metrics_url,
     )
     with orderly_stop("stopped; no more load is sent, and what was measured is not reported"):
-        _say_and_exit(*answer(request, json=json))
+        say_and_exit(*answer(request, json=json))
 
 
 @app.command("load-worker")
@@ -225,7 +211,7 @@ def recommend(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, js
     from tuner.commands import explained_now, find_study, render
 
     answer = explained_now(*find_study(study, storage), storage)
-    _say(render(answer, json=json))
+    say(render(answer, json=json))
     raise typer.Exit(answer.exit_code)
 
 
@@ -237,7 +223,7 @@ def status(
     """Show the trials of a study, or list the studies in the storage."""
     from tuner.commands import find_study, list_studies, status_text
 
-    _say(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
+    say(list_studies(storage) if study is None else status_text(*find_study(study, storage)))
 
 
 @app.command()
@@ -251,7 +237,7 @@ def report(
     """Write a study as a self-contained HTML page, a Markdown summary, or a table of its trials."""
     from tuner.commands import explained_now, find_study, write_report
 
-    _say(write_report(explained_now(*find_study(study, storage), storage), output))
+    say(write_report(explained_now(*find_study(study, storage), storage), output))
 
 
 @app.command()
@@ -260,7 +246,7 @@ def prices(study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE) -> No
     from tuner.commands import find_study, price_warnings, prices_text
 
     spec, _ = find_study(study, storage)
-    _say("\n".join([prices_text(spec), *price_warnings(spec)]))
+    say("\n".join([prices_text(spec), *price_warnings(spec)]))
 
 
 @catalogue.command("import")
@@ -274,15 +260,17 @@ def import_prices(
     """Print price book rows for every GPU type of a public price list: check them, then append them to your book."""
     from tuner.commands import imported_prices
 
-    _say(imported_prices(file, book, region=region, as_of=as_of.date(), term=term.value))
+    say(imported_prices(file, book, region=region, as_of=as_of.date(), term=term.value))
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of study files."""
-    from tuner.spec_schema import study_schema
+def schema(
+    of: Annotated[SchemaChoice, typer.Argument(help="Of which files.")] = SchemaChoice.STUDY,
+) -> None:
+    """Print the JSON Schema of study files, of lock files, or of what the gate finds."""
+    from tuner.commands import schema_of
 
-    _say(study_schema())
+    say(schema_of(of.value))
 
 
 @app.command()
@@ -308,11 +296,11 @@ def doctor(
     place = place_to_check(study, runner=asked, namespace=namespace, access=access, pull_image=pull_image)
     complete, needs_role = True, False
     for finding in check(place):
-        _say(finding_line(finding))
+        say(finding_line(finding))
         complete = complete and not (finding.ok is False and finding.needed)
         needs_role = needs_role or finding.remedy == APPLY_ROLE
     if needs_role:
-        _say(f"\n{access_manifest(place)}")
+        say(f"\n{access_manifest(place)}")
     raise typer.Exit(0 if complete else 7)
 
 
@@ -331,11 +319,7 @@ def clean(
     access = ClusterAccess(kubeconfig=kubeconfig, context=context)
     place = Place(runner=runner.value, namespace=namespace, access=access)
     for line in remove_leftovers(place, dry_run=dry_run):
-        _say(line)
-
-
-def _stderr() -> Console:
-    return Console(stderr=True)
+        say(line)
 
 
 def main() -> None:
@@ -343,14 +327,14 @@ def main() -> None:
     try:
         app()
     except TunerError as error:
-        _stderr().print(Text(f"servetune: {error}" if error.exit_code != 2 else str(error)), soft_wrap=True)
+        stderr().print(Text(f"servetune: {error}" if error.exit_code != 2 else str(error)), soft_wrap=True)
         sys.exit(error.exit_code)
     except Interrupted as error:
-        _stderr().print(Text(error.message), soft_wrap=True)
+        stderr().print(Text(error.message), soft_wrap=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if os.environ.get("SERVETUNE_DEBUG"):
             raise
         message = f"servetune has a bug: {type(error).__name__}: {error} (SERVETUNE_DEBUG=1 shows where)"
-        _stderr().print(Text(message), soft_wrap=True)
+        stderr().print(Text(message), soft_wrap=True)
         sys.exit(1)

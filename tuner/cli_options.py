@@ -50,6 +50,14 @@ class TermChoice(StrEnum):
     SPOT = "spot"
 
 
+class SchemaChoice(StrEnum):
+    """Files with a JSON Schema."""
+
+    STUDY = "study"
+    LOCK = "lock"
+    GATE = "gate"
+
+
 TargetOption = Annotated[
     str, typer.Option("--target", help="http://HOST:PORT of a running server; grpc://HOST:PORT for kserve_grpc.")
 ]
@@ -121,6 +129,16 @@ NotSecretOption = Annotated[
 ]
 ManifestsOption = Annotated[
     str, typer.Option("--manifests", help="kubernetes: instead, what one trial deploys, into a folder or - (stdout).")
+]
+ControllerOption = Annotated[
+    str,
+    typer.Option("--controller", help="With --manifests: a Job of this image (servetune's own) that tunes in there."),
+]
+StorageSecretOption = Annotated[
+    str, typer.Option("--storage-secret", help="With --controller: a Secret; its key `url` is the storage's address.")
+]
+StorageClaimOption = Annotated[
+    str, typer.Option("--storage-claim", help="With --controller: a volume claim for an SQLite file, made with it.")
 ]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="KNOB=VALUE of that trial; else the cheapest that can be deployed.")

@@ -1,4 +1,4 @@
-"""The answer on stdout: all that a command prints there goes through here."""
+"""Where answers go: stdout, and nothing else there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 import typer
+from rich.console import Console
 
 from tuner.domain.errors import InfrastructureError
 
@@ -26,6 +27,10 @@ def say(text: str) -> None:
 
 
 def say_and_exit(text: str, exit_code: int) -> NoReturn:
-    """Print on stdout, and end the command with this code."""
+    """The answer, and the exit code that says what it rests on."""
     say(text)
     raise typer.Exit(exit_code)
+
+
+def stderr() -> Console:
+    return Console(stderr=True)

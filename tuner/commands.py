@@ -177,12 +177,12 @@ def refuse_unwritable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {why}", hint="name a file in a folder of your own")
 
 
-def write_text(path: Path, text: str) -> str:
+def write_text(path: Path, text: str | bytes) -> str:
     """Whole or not at all; says what was written. Raises UsageError."""
     refuse_unwritable(path)
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -287,6 +287,15 @@ def imported_prices(file: Path, book: Path, *, region: str, as_of: date, term: L
 
     priced = load_price_book(book, currency="USD", term=term)
     return "\n".join(gpu_rows(read_machines(file), priced, region=region, as_of=as_of, source=file.name))
+
+
+def schema_of(kind: str) -> str:
+    """JSON Schema (draft 2020-12) of study files, lock files, or the gate's document."""
+    from tuner.gate_document import gate_schema
+    from tuner.lock_file import lock_schema
+    from tuner.spec_schema import study_schema
+
+    return {"study": study_schema, "lock": lock_schema, "gate": gate_schema}[kind]()
 
 
 def price_warnings(spec: StudySpec) -> tuple[str, ...]:

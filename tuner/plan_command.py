@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tuner.assemble_cluster import manifest_writer
 from tuner.commands import refuse_unwritable, write_text
+from tuner.controller_command import ControllerRequest, hosted_objects
 from tuner.domain.errors import InfeasibleConfiguration, UsageError
 from tuner.domain.space import Configuration, Knob, KnobValue, SearchSpace, shown
 from tuner.domain.spec import StudySpec
@@ -32,7 +33,19 @@ def print_manifests(spec: StudySpec, where: str, settings: Sequence[str]) -> str
         raise UsageError("--set chooses among manifests", hint="add --manifests FOLDER, or --manifests -")
     folder = None if where == STDOUT else _folder(Path(where))
     configuration, objects = _cheapest(spec, chosen_settings(spec.space, settings))
-    head = f"# {spec.name}: {configuration}\n# To remove it: {_removal(objects)}\n"
+    return _told(objects, folder, f"# {spec.name}: {configuration}\n# To remove it: {_removal(objects)}\n")
+
+
+def print_controller(spec: StudySpec, study: str, where: str, request: ControllerRequest) -> str:
+    """As `print_manifests`, with what the study needs to be tuned inside its cluster. Raises UsageError."""
+    if not where:
+        raise UsageError("--controller prints manifests", hint="add --manifests FOLDER, or --manifests -")
+    objects = hosted_objects(spec, study, request)
+    folder = None if where == STDOUT else _folder(Path(where))
+    return _told(objects, folder, f"# The controller of study {spec.name}: as `kubectl apply -f` takes it.\n")
+
+
+def _told(objects: Sequence[PlainObject], folder: Path | None, head: str) -> str:
     if folder is None:
         return head + kubectl_text(objects).rstrip("\n")
     files = [(folder / _file_name(position, one), one) for position, one in enumerate(objects, start=1)]

@@ -69,6 +69,7 @@ def cluster_options(
             replicas=sharing.replicas,
             queue=sharing.queue or "",
             resource=sharing.resource or "",
+            neighbours=sharing.neighbours,
         ),
         capacity_labels=tuple(
             sorted((term, tuple(sorted(labels.items()))) for term, labels in section.capacity_labels.items())
@@ -140,6 +141,9 @@ def check_cluster(draft: StudyDraft) -> Iterator[Finding]:
         hint = "it holds namespace, load, image or base, model, gpus, sharing, ..."
         yield Finding(SECTION, "missing key 'kubernetes'", hint)
         return
+    if draft.runner.parallel_trials != 1 and section.load.sent_from == "controller":
+        message = "loads that are sent from one place at once would disturb each other"
+        yield Finding(("runner", "parallel_trials"), message, "delete it, or kubernetes.load.sent_from")
     yield from _server(draft, section)
     yield from _source(section)
     yield from _sharing(section)

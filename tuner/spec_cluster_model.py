@@ -92,6 +92,7 @@ class SharingSection(_Part):
     )
     queue: LabelValue | None = Field(default=None, description="kai: the queue that trials wait in.")
     resource: LabelKey | None = Field(default=None, description="What the nodes advertise, if not nvidia.com/gpu.")
+    neighbours: bool = Field(default=False, description="Trials that run at once may share a card.")
 
 
 class DeadlinesSection(_Part):

@@ -180,7 +180,7 @@ def _knob_section(service: ExistingService, knobs: tuple[_ProposedKnob, ...]) ->
     yield "knobs:"
     yield from (knob.line for knob in knobs)
     yield "  # More: env.NAME (its environment), arg.NAME (its command line as --NAME=VALUE)."
-    if service.serving.shell:
+    if service.serving.by_a_shell:
         yield "  # A shell starts it, so arg.NAME cannot be added: write its command as a list in the template."
     yield ""
 
@@ -202,7 +202,7 @@ def _thread_knobs(service: ExistingService) -> Iterator[_ProposedKnob]:
         name, value = text_at(variable, "name"), text_at(variable, "value")
         if name in _ENVIRONMENT_KNOBS and re.fullmatch(r"[1-9][0-9]{0,2}", value):
             yield _threads(f"env.{name}", int(value))
-    for name in () if service.serving.shell else _ARGUMENT_KNOBS:
+    for name in () if service.serving.by_a_shell else _ARGUMENT_KNOBS:
         for value in flag_values(service.served, (name,))[-1:]:
             if re.fullmatch(r"[1-9][0-9]{0,2}", value):
                 yield _threads(f"arg.{name}", int(value))

@@ -16,16 +16,25 @@ SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob
 
 # Library -> the only modules that may import it.
 DOORS = {
-    "typer": {"tuner.cli", "tuner.cli_init", "tuner.cli_options", "tuner.cli_output"},
+    "typer": {
+        "tuner.cli",
+        "tuner.cli_export",
+        "tuner.cli_gate",
+        "tuner.cli_init",
+        "tuner.cli_options",
+        "tuner.cli_output",
+        "tuner.cli_plan",
+    },
     "optuna": {"tuner.history", "tuner.search.optuna_tpe"},
     "sqlalchemy": {"tuner.database", "tuner.history", "tuner.postgres_lease"},
     "skopt": {"tuner.search.skopt_surrogate"},
     "threadpoolctl": {"tuner.search.one_thread"},
-    "ruamel": {"tuner.yaml_text"},
+    "ruamel": {"tuner.yaml_edit", "tuner.yaml_text"},
     "filelock": {"tuner.lease", "runners.server_environment"},
     "pandas": {"reports.tables"},
     "matplotlib": {"reports.charts"},
     "jinja2": {"reports.html_page"},
+    "junitparser": {"reports.gate_junit"},
     "locust": {"load_profiles.locust_run"},
     "hdrh": {"load_profiles.running_latencies"},
     "httptools": {"load_profiles.http_answer"},

@@ -24,11 +24,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """One server and one identity."""
+    """One server and one identity: a token, or a certificate and its key. No authority: the machine's own."""
 
     host: str
-    authority: Path
-    token: str
+    authority: Path | None
+    token: str = ""
+    certificate: tuple[str, str] | None = None
 
     def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
         """The JSON answer, or its text where it is none. Raises Refused, OSError."""
@@ -36,10 +37,10 @@ class Rest:
             f"{self.host}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": content},
+            headers={"Content-Type": content} | ({"Authorization": f"Bearer {self.token}"} if self.token else {}),
         )
         try:
-            with direct(self.authority).open(request, timeout=CALL_S) as answer:
+            with direct(self.authority, self.certificate).open(request, timeout=CALL_S) as answer:
                 said = answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -82,7 +83,9 @@ def exists(admin: Rest, path: str) -> bool:
 
 
 @cache
-def direct(authority: Path) -> urllib.request.OpenerDirector:
+def direct(authority: Path | None, certificate: tuple[str, str] | None) -> urllib.request.OpenerDirector:
     """Through no proxy; made once, for reading the authority's file costs more than a call."""
-    context = ssl.create_default_context(cafile=str(authority))
+    context = ssl.create_default_context(cafile=str(authority) if authority else None)
+    if certificate:
+        context.load_cert_chain(*certificate)
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))

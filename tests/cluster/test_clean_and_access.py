@@ -10,10 +10,10 @@ from runners.kubernetes_api import open_api
 from runners.kubernetes_checks import check_access
 from runners.kubernetes_leftovers import cluster_leftovers, remove_cluster_leftovers
 from runners.kubernetes_trial import make_owned, make_owner
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.fake_node import FakeNodes
+from tests.cluster.foreign import Cluster
 from tests.cluster.processes import await_true
 from tests.cluster.runners import occupied, options
+from tests.cluster.strangers import Stranger
 from tests.clusters import served
 from tuner.clock import SystemClock
 from tuner.domain.errors import UsageError
@@ -32,51 +32,48 @@ def abandon(kubeconfig: Path, namespace: str, *, expires_at: str) -> None:
     make_owned(api, objects, make_owner(api, objects))
 
 
-def test_a_trial_past_its_expiry_is_listed_and_then_removed_whole(
-    plane: ControlPlane, node: FakeNodes, namespace: str, kubeconfig: Path
-):
+def test_a_trial_past_its_expiry_is_listed_and_then_removed_whole(cluster: Cluster, namespace: str, kubeconfig: Path):
     abandon(kubeconfig, namespace, expires_at="2020-01-01T00:00:00Z")
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    await_true("its pod is made", lambda: bool(plane.admin.items(pods)))
+    await_true("its pod is made", lambda: bool(cluster.admin.items(pods)))
     api = open_api(kubeconfig)
     listed = cluster_leftovers(api, namespace)
     assert [one.trial.study for one in listed] == ["resnet50 on cards"]
     assert "Deployment" in str(listed[0])
-    assert occupied(plane.admin, namespace)
+    assert occupied(cluster.admin, namespace)
     assert len(remove_cluster_leftovers(api, namespace, SystemClock())) == 1
-    assert occupied(plane.admin, namespace) == []
+    assert occupied(cluster.admin, namespace) == []
     assert remove_cluster_leftovers(api, namespace, SystemClock()) == ()
 
 
-def test_a_trial_that_may_still_run_is_left_alone(
-    plane: ControlPlane, node: FakeNodes, namespace: str, kubeconfig: Path
-):
+def test_a_trial_that_may_still_run_is_left_alone(cluster: Cluster, namespace: str, kubeconfig: Path):
     abandon(kubeconfig, namespace, expires_at="2999-01-01T00:00:00Z")
-    before = [one for one in occupied(plane.admin, namespace) if "configmaps" in one]
+    before = [one for one in occupied(cluster.admin, namespace) if "configmaps" in one]
     assert remove_cluster_leftovers(open_api(kubeconfig), namespace, SystemClock()) == ()
-    assert [one for one in occupied(plane.admin, namespace) if "configmaps" in one] == before != []
+    assert [one for one in occupied(cluster.admin, namespace) if "configmaps" in one] == before != []
 
 
-def test_who_may_do_nothing_is_told_every_right_that_is_missing(plane: ControlPlane, namespace: str):
-    found = check_access(open_api(plane.kubeconfig("nobody")), namespace)
+def test_who_may_do_nothing_is_told_every_right_that_is_missing(stranger: Stranger, namespace: str):
+    found = check_access(open_api(stranger.kubeconfig), namespace)
     assert not any(one.ok for one in found)
-    assert [one.needed for one in found] == [True] * len(RIGHTS) + [False]
+    assert [one.needed for one in found] == [True] * len(RIGHTS) + [False] * 2
 
 
-def test_the_printed_role_is_sufficient_and_a_verb_taken_from_it_is_named(plane: ControlPlane, namespace: str):
+def test_the_printed_role_is_sufficient_and_a_verb_taken_from_it_is_named(
+    cluster: Cluster, stranger: Stranger, namespace: str
+):
     role = next(dict(one) for one in access_objects(options(namespace)) if one["kind"] == "Role")
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    plane.admin.post(f"{rbac}/roles", role)
+    cluster.admin.post(f"{rbac}/roles", role)
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "servetune"}
-    subject = {"kind": "User", "name": "nobody", "apiGroup": "rbac.authorization.k8s.io"}
-    binding = {"metadata": {"name": "b"}, "roleRef": reference, "subjects": [subject]}
-    plane.admin.post(f"{rbac}/rolebindings", binding)
-    api = open_api(plane.kubeconfig("nobody"))
+    binding = {"metadata": {"name": "b"}, "roleRef": reference, "subjects": [stranger.subject]}
+    cluster.admin.post(f"{rbac}/rolebindings", binding)
+    api = open_api(stranger.kubeconfig)
     await_true(
         "the role holds", lambda: all(one.ok for one in check_access(api, namespace) if one.needed), deadline_s=10
     )
     rules = [{**rule, "verbs": [v for v in rule["verbs"] if v != "watch"]} for rule in role["rules"]]
-    plane.admin.patch(f"{rbac}/roles/servetune", {"rules": rules})
+    cluster.admin.patch(f"{rbac}/roles/servetune", {"rules": rules})
 
     def told() -> bool:
         pods = next(one for one in check_access(api, namespace) if one.what.startswith("pods ("))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.fake_node import FakeNodes
+from tests.cluster.foreign import Cluster
 from tests.cluster.runners import occupied
+from tests.cluster.strangers import Stranger
 from tests.cluster.test_clean_and_access import abandon
 
 pytestmark = pytest.mark.cluster
@@ -25,9 +25,7 @@ def cluster_options(kubeconfig: Path, namespace: str) -> tuple[str, ...]:
     return "--runner", "kubernetes", "--kubeconfig", str(kubeconfig), "--namespace", namespace
 
 
-def test_clean_lists_then_removes_what_is_past_its_expiry(
-    plane: ControlPlane, node: FakeNodes, namespace: str, kubeconfig: Path
-):
+def test_clean_lists_then_removes_what_is_past_its_expiry(cluster: Cluster, namespace: str, kubeconfig: Path):
     abandon(kubeconfig, namespace, expires_at="2020-01-01T00:00:00Z")
     where = cluster_options(kubeconfig, namespace)
     code, said = servetune("clean", *where, "--dry-run")
@@ -35,21 +33,21 @@ def test_clean_lists_then_removes_what_is_past_its_expiry(
         0,
         f"would remove trial 12 attempt 1 of study resnet50 on cards in namespace {namespace}",
     )
-    assert occupied(plane.admin, namespace)
+    assert occupied(cluster.admin, namespace)
     code, said = servetune("clean", *where)
     assert code == 0
     assert said.startswith("removed trial 12 ")
-    assert occupied(plane.admin, namespace) == []
+    assert occupied(cluster.admin, namespace) == []
 
 
-def test_doctor_is_content_with_an_administrator(plane: ControlPlane, namespace: str, kubeconfig: Path):
+def test_doctor_is_content_with_an_administrator(namespace: str, kubeconfig: Path):
     code, said = servetune("doctor", *cluster_options(kubeconfig, namespace))
     assert code == 0, said
     assert "missing" not in said
 
 
-def test_doctor_names_what_is_missing_and_prints_the_role(plane: ControlPlane, namespace: str):
-    code, said = servetune("doctor", *cluster_options(plane.kubeconfig("nobody"), namespace))
+def test_doctor_names_what_is_missing_and_prints_the_role(stranger: Stranger, namespace: str):
+    code, said = servetune("doctor", *cluster_options(stranger.kubeconfig, namespace))
     assert code == 7
     assert "missing      deployments (the server of a trial): may not create, get, list in namespace" in said
     assert "kind: Role" in said

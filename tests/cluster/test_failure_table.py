@@ -16,8 +16,10 @@ import pytest
 from runners.kubernetes_runner import KubernetesRunner
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fake_node import FakeNodes
+from tests.cluster.foreign import Cluster
 from tests.cluster.processes import PATIENCE_S, await_true
 from tests.cluster.runners import DEADLINES, PORT, cluster_runner, occupied, options
+from tests.cluster.strangers import Stranger
 from tuner.domain.deployment import Deployment
 from tuner.domain.errors import InfeasibleConfiguration, TransientFailure, TunerError, UsageError
 from tuner.domain.space import Configuration
@@ -27,9 +29,7 @@ SMALL = {"cpu_cores": 0.25, "memory_gib": 0.25}
 
 
 @pytest.fixture
-def fails(
-    plane: ControlPlane, node: FakeNodes, namespace: str, request: pytest.FixtureRequest
-) -> Callable[..., TunerError]:
+def fails(cluster: Cluster, namespace: str, request: pytest.FixtureRequest) -> Callable[..., TunerError]:
     """Deploy what must fail, print the class and the time it took, and see that nothing is left."""
 
     def deploy(
@@ -37,10 +37,9 @@ def fails(
         words: str,
         *,
         knobs: dict[str, Any] | None = None,
-        identity: str = "admin",
         **changes: Any,
     ) -> TunerError:
-        runner = cluster_runner(plane.kubeconfig(), options(**({"namespace": namespace} | changes)))
+        runner = cluster_runner(cluster.kubeconfig(), options(**({"namespace": namespace} | changes)))
         begun_s = time.monotonic()
         with (
             pytest.raises(reaction, match=words) as caught,
@@ -49,7 +48,7 @@ def fails(
             pytest.fail("it must not be entered")
         spent_s = time.monotonic() - begun_s
         print(f"\n{request.node.name}: {reaction.__name__} {words!r} in {spent_s:.1f} s, removal included")
-        assert occupied(plane.admin, namespace) == []
+        assert occupied(cluster.admin, namespace) == []
         return caught.value
 
     return deploy
@@ -71,6 +70,7 @@ def fails(
         ("plugin", TransientFailure, "refused_by_node"),
     ],
 )
+@pytest.mark.usefixtures("node")
 def test_what_a_kubelet_says(fails: Callable[..., TunerError], fault: str, reaction: type[TunerError], words: str):
     fails(reaction, words, knobs={"env.FAULT": fault})
 
@@ -84,16 +84,19 @@ def test_a_server_that_aborts_again_is_the_configurations_fault(
         pytest.fail("it must not be entered")
 
 
+@pytest.mark.usefixtures("node")
 def test_an_image_that_does_not_come_in_time_is_transient(fails: Callable[..., TunerError]):
     hurried = replace(DEADLINES, pull_s=2.0)
     fails(TransientFailure, "pull_timeout", knobs={"env.FAULT": "image_slow"}, deadlines=hurried)
 
 
+@pytest.mark.usefixtures("node")
 def test_a_server_that_is_never_ready_is_infeasible_at_our_own_deadline(fails: Callable[..., TunerError]):
     hurried = replace(DEADLINES, load_s=2.0)
     fails(InfeasibleConfiguration, "never_ready", knobs={"env.FAULT": "never_ready"}, deadlines=hurried)
 
 
+@pytest.mark.usefixtures("node")
 def test_more_cores_than_any_node_has_is_infeasible(fails: Callable[..., TunerError]):
     fails(InfeasibleConfiguration, "too_large.*Insufficient cpu", knobs={"cpu_cores": 64})
 
@@ -103,9 +106,7 @@ def test_a_node_label_that_no_node_has_is_the_studys_fault(fails: Callable[..., 
     fails(UsageError, "no_such_node", capacity_labels=nowhere)
 
 
-def test_a_busy_cluster_is_transient(
-    plane: ControlPlane, namespace: str, kubeconfig: Path, fails: Callable[..., TunerError]
-):
+def test_a_busy_cluster_is_transient(plane: ControlPlane, node: FakeNodes, namespace: str, kubeconfig: Path):
     other = cluster_runner(kubeconfig, options(namespace, port=PORT + 1))
     hog = Configuration.of({"cpu_cores": 3.5, "memory_gib": 0.25})
     with other.deploy(hog, deployment_id="t-9-0"):
@@ -118,15 +119,15 @@ def test_a_busy_cluster_is_transient(
     assert occupied(plane.admin, namespace) == []
 
 
-def quota(plane: ControlPlane, namespace: str, **hard: str) -> None:
+def quota(cluster: Cluster, namespace: str, **hard: str) -> None:
     spec = {"hard": {name.replace("__", "."): amount for name, amount in hard.items()}}
     path = f"/api/v1/namespaces/{namespace}/resourcequotas"
-    plane.admin.post(path, {"kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": spec})
-    await_true("the quota holds", lambda: "hard" in plane.admin.get(f"{path}/q").get("status", {}))
+    cluster.admin.post(path, {"kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": spec})
+    await_true("the quota holds", lambda: "hard" in cluster.admin.get(f"{path}/q").get("status", {}))
 
 
-def test_more_than_the_whole_quota_is_infeasible(plane: ControlPlane, namespace: str, fails: Callable[..., TunerError]):
-    quota(plane, namespace, requests__cpu="100m")
+def test_more_than_the_whole_quota_is_infeasible(cluster: Cluster, namespace: str, fails: Callable[..., TunerError]):
+    quota(cluster, namespace, requests__cpu="100m")
     fails(InfeasibleConfiguration, "above_quota.*exceeded quota")
 
 
@@ -142,10 +143,10 @@ def test_a_quota_that_is_in_use_is_transient(plane: ControlPlane, namespace: str
         pytest.fail("it must not be entered")
 
 
-def test_outside_a_limit_range_is_infeasible(plane: ControlPlane, namespace: str, fails: Callable[..., TunerError]):
+def test_outside_a_limit_range_is_infeasible(cluster: Cluster, namespace: str, fails: Callable[..., TunerError]):
     limits = {"limits": [{"type": "Container", "max": {"cpu": "100m"}}]}
     path = f"/api/v1/namespaces/{namespace}/limitranges"
-    plane.admin.post(path, {"kind": "LimitRange", "metadata": {"name": "l"}, "spec": limits})
+    cluster.admin.post(path, {"kind": "LimitRange", "metadata": {"name": "l"}, "spec": limits})
     fails(InfeasibleConfiguration, "outside_limit_range")
 
 
@@ -158,8 +159,8 @@ def test_an_impossible_name_is_the_studys_fault(fails: Callable[..., TunerError]
     fails(UsageError, "invalid.*ports", container={"ports": [{"name": "http", "containerPort": 99999}]})
 
 
-def test_a_missing_right_is_the_studys_fault_and_is_named(plane: ControlPlane, node: FakeNodes, namespace: str):
-    runner = cluster_runner(plane.kubeconfig("nobody"), options(namespace))
+def test_a_missing_right_is_the_studys_fault_and_is_named(stranger: Stranger, namespace: str):
+    runner = cluster_runner(stranger.kubeconfig, options(namespace))
     with pytest.raises(TunerError) as caught, runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0"):
         pytest.fail("it must not be entered")
     assert isinstance(caught.value, UsageError)

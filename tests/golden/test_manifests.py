@@ -21,8 +21,9 @@ from tests.clusters import BASE, DIGEST, IMAGE, cluster, served, with_base, work
 from tests.golden_files import GOLDEN, matches_golden
 from tuner.domain.cluster import EngineBuild, GpuSharing, ModelBucket, ModelClaim, ModelImage
 from tuner.manifest_text import kubectl_text
-from tuner.manifests.cluster.access import HostedController, access_objects, controller_objects, node_access_objects
+from tuner.manifests.cluster.access import access_objects, node_access_objects
 from tuner.manifests.cluster.base_pod import base_pod
+from tuner.manifests.cluster.controller import HostedController, StorageClaim, StorageSecret, controller_objects
 from tuner.manifests.cluster.load_jobs import load_objects
 from tuner.manifests.cluster.platforms import kserve_objects, kubedl_inference, seldon_objects
 from tuner.manifests.cluster.trial_objects import owned_by, study_lease, trial_objects
@@ -131,9 +132,16 @@ def hosted_controller() -> Objects:
         study="resnet50",
         image=IMAGE,
         files=(("study.yaml", "kind: Study\n"),),
-        storage_secret="study-storage",  # noqa: S106
+        storage=StorageSecret(name="study-storage"),
     )
     return plain_copy(controller_objects(cluster(), controller))
+
+
+def hosted_controller_with_a_file() -> Objects:
+    files = (("study.yaml", "kind: Study\n"), ("prices.csv", "resource,sku\n"))
+    storage = StorageClaim(name="studies")
+    controller = HostedController(study="resnet50", image=IMAGE, files=files, storage=storage)
+    return plain_copy(controller_objects(cluster(network="host", pull_secrets=("registry",)), controller))
 
 
 def lease_and_owned() -> Objects:
@@ -196,6 +204,7 @@ CASES: dict[str, Callable[[], Objects]] = {
         load,
         access,
         hosted_controller,
+        hosted_controller_with_a_file,
         lease_and_owned,
         kserve,
         seldon,

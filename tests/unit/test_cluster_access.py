@@ -57,7 +57,10 @@ def test_rights_follow_the_options():
 def test_nodes_are_read_by_a_role_of_their_own():
     role: Any = node_access_objects(cluster())[0]
     assert role["kind"] == "ClusterRole"
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    ]
 
 
 def test_a_study_becomes_text_for_kubectl():

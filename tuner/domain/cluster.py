@@ -101,13 +101,14 @@ class GpuSharing:
     """How GPUs are shared out on this cluster.
 
     `replicas`: into how many the nodes' device plugin divides a GPU; `queue`: KAI's; `resource`: what the nodes
-    advertise where that is not nvidia.com/gpu.
+    advertise where that is not nvidia.com/gpu. `neighbours`: trials that run at once may share a card.
     """
 
     scheme: ShareSchemeName = "whole"
     replicas: int | None = None
     queue: str = ""
     resource: str = ""
+    neighbours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

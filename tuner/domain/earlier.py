@@ -123,12 +123,12 @@ def judged_by(measurement: Measurement, slos: Sequence[Slo]) -> Measurement:
     How alike neighbours are is known for the objectives of then only: the largest of those design effects stands in.
     """
     effect = max((tally.design_effect for tally in measurement.tallies), default=1.0)
-    tallies = tuple(_tally(measurement, slo, slos, effect) for slo in slos)
+    tallies = tuple(recounted(measurement.counts, slo, slos, effect=effect) for slo in slos)
     return replace(measurement, tallies=tallies, counts=NOTHING_COUNTED)
 
 
-def _tally(measurement: Measurement, slo: Slo, slos: Sequence[Slo], effect: float) -> Tally:
-    counts = measurement.counts
+def recounted(counts: LatencyCounts, slo: Slo, slos: Sequence[Slo], *, effect: float) -> Tally:
+    """The evidence on one objective that latency counts hold; how alike neighbours are they do not tell."""
     limits_ms = [other.max for other in slos if other.indicator in PERCENT]
     limit_ms = (
         slo.max if slo.indicator in PERCENT else min(limits_ms) if slo.indicator == GOODPUT and limits_ms else math.inf

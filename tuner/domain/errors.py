@@ -4,6 +4,7 @@ TunerError(message, hint)
 |-- SpecError                  the study file is wrong: every problem at once        exit 2
 |-- UsageError                 the command cannot be carried out as asked            exit 2
 |-- BudgetRefused              the estimate does not fit the budget                  exit 8
+|-- LockUnusable               the lock file is missing, damaged, stale    exit 6
 |-- TargetRefused              load was asked for a target nobody allowed            exit 9
 |-- InfrastructureError        the machine failed again and again                    exit 7
 |-- InfeasibleConfiguration    this configuration cannot serve: recorded, go on
@@ -66,6 +67,12 @@ class BudgetRefused(TunerError):
     """The smallest possible study does not fit the budget."""
 
     exit_code = 8
+
+
+class LockUnusable(TunerError):
+    """The lock file cannot be compared with: missing, damaged, of a newer format, stale, or of something else."""
+
+    exit_code = 6
 
 
 class TargetRefused(TunerError):

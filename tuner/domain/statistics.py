@@ -1,4 +1,4 @@
-"""Tails of the binomial distribution, and the design effect of correlated requests."""
+"""Tails of the binomial and of Student's t distribution, and the design effect of correlated requests."""
 
 from __future__ import annotations
 
@@ -76,3 +76,17 @@ def design_effect(values: Sequence[float], limit: float = 0.5, pieces: int = 1) 
     lost = min(0.5, (4 * pairs.size + 1) * pieces / means.size)
     long_run_variance = float(2.0 * pairs.sum() - covariance[0]) / (1.0 - lost)
     return max(1.0, float(block * long_run_variance / (share * (1.0 - share))))
+
+
+def student_upper_tail(t: float, degrees: float) -> float:
+    """P[T >= t] for Student's t with so many degrees of freedom."""
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, -t))
+
+
+def student_quantile(share: float, degrees: float) -> float:
+    """The value that a share of Student's t distribution is below."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, share))

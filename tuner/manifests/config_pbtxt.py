@@ -93,13 +93,14 @@ def render_config_pbtxt(
         *(_tensor("input", tensor) for tensor in signature.inputs),
         *(_tensor("output", tensor) for tensor in signature.outputs),
         f"instance_group [\n  {{\n    kind: {instance_kind}\n    count: {tuned.instances or 1}\n  }}\n]",
-        *([_dynamic_batching(tuned)] if signature.batched else []),
+        *([dynamic_batching(tuned)] if signature.batched else []),
         *(_parameter(key, value) for key, value in parameters),
     ]
     return "\n".join(blocks) + "\n"
 
 
-def _dynamic_batching(tuned: Scheduling) -> str:
+def dynamic_batching(tuned: Scheduling) -> str:
+    """The block that has requests wait for each other, with what is tuned of it."""
     lines = []
     if tuned.preferred_batch_size is not None:
         lines.append(f"  preferred_batch_size: [ {tuned.preferred_batch_size} ]")

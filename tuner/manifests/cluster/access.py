@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuner.domain.cluster import ClusterOptions
-from tuner.manifests.cluster.naming import MANAGED_BY, MANAGER, controller_labels, study_labels, study_object_name
-from tuner.manifests.cluster.quantities import cpu_quantity, memory_quantity
-from tuner.manifests.cluster.server_pod import RESTRICTED_CONTAINER, UNDISTURBED
+from tuner.manifests.cluster.naming import MANAGED_BY, MANAGER
 from tuner.manifests.plain import Plain, PlainObject
 
 ROLE_NAME = "servetune"
@@ -46,6 +44,7 @@ RIGHTS = (
 _POD_NETWORK = Right("networking.k8s.io", "networkpolicies", ("create", "get"), "no load from elsewhere")
 _CLAIMS = Right("resource.k8s.io", "resourceclaimtemplates", ("create", "get"), "a share of a GPU by DRA")
 NODE_RIGHT = Right("", "nodes", ("list",), "whether any node could ever hold a trial")
+ROOM_RIGHT = Right("", "pods", ("list",), "how many trials fit beside what runs in other namespaces")
 
 
 def rights(options: ClusterOptions) -> tuple[Right, ...]:
@@ -95,7 +94,7 @@ def node_access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) ->
     reference: PlainObject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
     api = "rbac.authorization.k8s.io/v1"
     return (
-        {"apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": [NODE_RIGHT.rule]},
+        {"apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": [NODE_RIGHT.rule, ROOM_RIGHT.rule]},
         {
             "apiVersion": api,
             "kind": "ClusterRoleBinding",
@@ -104,87 +103,3 @@ def node_access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) ->
             "subjects": [subject],
         },
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostedController:
-    """`servetune tune` as a Job. `files` are the study file (study.yaml) and what lies beside it, by name;
-    `storage_secret` is a Secret whose key `url` is the storage's address.
-    """
-
-    study: str
-    image: str
-    files: tuple[tuple[str, str], ...]
-    storage_secret: str
-    account: str = ROLE_NAME
-    cpu_cores: float = 1.0
-    memory_gib: float = 2.0
-
-
-def controller_objects(options: ClusterOptions, controller: HostedController) -> tuple[PlainObject, ...]:
-    """The study's files and the Job. It may be killed at any time: a new pod goes on from the history. Raises
-    UsageError.
-    """
-    metadata: dict[str, Plain] = {
-        "name": study_object_name(controller.study, "controller"),
-        "namespace": options.namespace,
-        "labels": study_labels(controller.study),
-    }
-    files: PlainObject = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": metadata,
-        "data": dict(controller.files),
-    }
-    job: PlainObject = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata,
-        "spec": {
-            # Each start replays the history, and goes on; the study's own budget ends it.
-            "backoffLimit": 20,
-            "podFailurePolicy": {"rules": [_ended_for_good()]},
-            "template": {
-                "metadata": {"labels": controller_labels(controller.study), "annotations": UNDISTURBED},
-                "spec": _controller_pod(options, controller),
-            },
-        },
-    }
-    return (files, job)
-
-
-def _ended_for_good() -> PlainObject:
-    """Exit codes that say something of the study; the others (7: infrastructure, 130 and above: killed) try again."""
-    exit_codes: PlainObject = {"containerName": "controller", "operator": "In", "values": [1, 2, 3, 4, 5, 6, 8, 9]}
-    # Kubernetes 1.25 wants the other list as well, if empty.
-    return {"action": "FailJob", "onExitCodes": exit_codes, "onPodConditions": []}
-
-
-def _controller_pod(options: ClusterOptions, controller: HostedController) -> dict[str, Plain]:
-    amounts: PlainObject = {
-        "cpu": cpu_quantity(controller.cpu_cores),
-        "memory": memory_quantity(controller.memory_gib),
-    }
-    storage: PlainObject = {"secretKeyRef": {"name": controller.storage_secret, "key": "url"}}
-    container: PlainObject = {
-        "name": "controller",
-        "image": controller.image,
-        "command": ["servetune", "tune", "/study/study.yaml"],
-        "env": [{"name": "SERVETUNE_STORAGE", "valueFrom": storage}],
-        "resources": {"limits": amounts, "requests": amounts},
-        "securityContext": RESTRICTED_CONTAINER,
-        "volumeMounts": [{"name": "study", "mountPath": "/study", "readOnly": True}],
-    }
-    return {
-        "serviceAccountName": controller.account,
-        # The only pod that talks to the API.
-        "automountServiceAccountToken": True,
-        "restartPolicy": "Never",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": options.run_as_user,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": "study", "configMap": {"name": study_object_name(controller.study, "controller")}}],
-    }

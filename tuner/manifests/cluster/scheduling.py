@@ -10,7 +10,7 @@ from tuner.manifests.cluster.quantities import parse_quantity
 from tuner.manifests.plain import Plain, PlainObject, object_at, objects_at, text_at, value_at
 
 # HAMi's own scheduler counts these; nodes advertise the card only.
-_NOT_ADVERTISED = ("nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores")
+NOT_ADVERTISED = ("nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores")
 
 
 class Fit(Enum):
@@ -26,7 +26,7 @@ def fit(pod: PlainObject, nodes: Sequence[PlainObject]) -> Fit:
     """By labels and allocatable amounts; taints and other pods are the scheduler's matter."""
     if not nodes:
         return Fit.UNKNOWN
-    alike = [node for node in nodes if _matches(pod, node)]
+    alike = [node for node in nodes if matches(pod, node)]
     if not alike:
         return Fit.NO_SUCH_NODE
     asked = pod_requests(pod)
@@ -51,32 +51,36 @@ def _requests(container: PlainObject) -> dict[str, Fraction]:
         **object_at(container, "resources", "limits"),
         **object_at(container, "resources", "requests"),
     }
-    amounts = ((name, _amount(value)) for name, value in stated.items())
+    amounts = ((name, amount_of(value)) for name, value in stated.items())
     return {name: amount for name, amount in amounts if amount is not None}
 
 
 def _holds(node: PlainObject, asked: dict[str, Fraction]) -> bool:
     allocatable = object_at(node, "status", "allocatable")
-    counted = {name: amount for name, amount in asked.items() if name not in _NOT_ADVERTISED}
-    return all((_amount(allocatable.get(name)) or Fraction(0)) >= amount for name, amount in counted.items())
+    counted = {name: amount for name, amount in asked.items() if name not in NOT_ADVERTISED}
+    return all((amount_of(allocatable.get(name)) or Fraction(0)) >= amount for name, amount in counted.items())
 
 
-def _amount(value: Plain) -> Fraction | None:
+def amount_of(value: Plain) -> Fraction | None:
+    """The number that a quantity in an object stands for; None where it is none."""
     return parse_quantity(str(value)) if isinstance(value, str | int) else None
 
 
-def _matches(pod: PlainObject, node: PlainObject) -> bool:
+def matches(pod: PlainObject, node: PlainObject) -> bool:
+    """Whether the node has the labels that the pod asks for."""
     labels = object_at(node, "metadata", "labels")
     selector = object_at(pod, "spec", "nodeSelector")
     if any(labels.get(key) != value for key, value in selector.items()):
         return False
     required = ("spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
     terms = objects_at(pod, *required, "nodeSelectorTerms")
-    return not terms or any(all(_true(one, labels) for one in objects_at(term, "matchExpressions")) for term in terms)
+    return not terms or any(all(holds(one, labels) for one in objects_at(term, "matchExpressions")) for term in terms)
 
 
-def _true(expression: PlainObject, labels: PlainObject) -> bool:
-    """Operators that cannot be judged here count as true: only certain misfits are called so."""
+def holds(expression: PlainObject, labels: PlainObject) -> bool:
+    """Whether labels are as a match expression asks. Operators that cannot be judged count as true: only certain
+    misfits are called so.
+    """
     key, listed = text_at(expression, "key"), value_at(expression, "values")
     values = listed if isinstance(listed, list | tuple) else ()
     match text_at(expression, "operator"):

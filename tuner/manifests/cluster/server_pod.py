@@ -11,7 +11,15 @@ from tuner.domain.errors import UsageError
 from tuner.manifests.cluster.base_pod import template_of
 from tuner.manifests.cluster.gpu_sharing import CLAIM, GpuPatch
 from tuner.manifests.cluster.model_volumes import REPOSITORY, ModelParts, model_parts
-from tuner.manifests.cluster.naming import EXPIRY_ANNOTATION, STUDY_ANNOTATION, object_name, trial_labels
+from tuner.manifests.cluster.naming import (
+    EXPIRY_ANNOTATION,
+    MANAGED_BY,
+    MANAGER,
+    ROLE_LABEL,
+    STUDY_ANNOTATION,
+    object_name,
+    trial_labels,
+)
 from tuner.manifests.cluster.placement import with_placement
 from tuner.manifests.cluster.quantities import memory_quantity
 from tuner.manifests.cluster.trial import SERVER, ServedTrial, gpu_patch, placement, resources
@@ -281,4 +289,20 @@ def _placed(spec: PlainObject, options: ClusterOptions, trial: ServedTrial, patc
     if patch is not None and patch.claim is not None:
         claim: PlainObject = {"name": CLAIM, "resourceClaimTemplateName": object_name(trial.id, "gpu")}
         placed["resourceClaims"] = [*objects_at(spec, "resourceClaims"), claim]
+    if trial.beside_others and patch is not None and trial.gpu_share < 1 and not options.sharing.neighbours:
+        placed["affinity"] = _without_neighbours(object_at(placed, "affinity"))
     return placed
+
+
+def _without_neighbours(affinity: PlainObject) -> PlainObject:
+    """No other trial's server on the node: which card of it a share comes from is the scheme's own affair, and two
+    trials on one card would measure each other. Slices of MIG have their own memory and caches, but power and the way
+    to the host they share.
+    """
+    ours: PlainObject = {
+        "labelSelector": {"matchLabels": {MANAGED_BY: MANAGER, ROLE_LABEL: "server"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    own = object_at(affinity, "podAntiAffinity")
+    return {**affinity, "podAntiAffinity": {**own, required: [*objects_at(own, required), ours]}}

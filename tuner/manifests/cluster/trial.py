@@ -36,6 +36,7 @@ class ServedTrial:
     """`config_pbtxt` is the rendered text; empty: the model's own stands. `expires_at` is RFC 3339.
 
     `http_port`, and the two after it (gRPC, metrics), are the server's; on the host's network each trial has its own.
+    `beside_others`: other trials of the study may run at the same time.
     `coordinator` holds the study's lease; None for objects that somebody applies by hand.
     """
 
@@ -47,6 +48,7 @@ class ServedTrial:
     expires_at: str
     config_pbtxt: str = ""
     http_port: int = 8000
+    beside_others: bool = False
     coordinator: Coordinator | None = None
 
     def __post_init__(self) -> None:
@@ -87,6 +89,7 @@ def served_trial(
         expires_at=expires_at,
         config_pbtxt=config_pbtxt,
         http_port=http_port,
+        beside_others=spec.runner.parallel_trials != 1,
         coordinator=coordinator,
     )
 

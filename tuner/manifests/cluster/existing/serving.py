@@ -28,7 +28,7 @@ _NAME_VARIABLES = ("MLSERVER_MODEL_NAME", "MODEL_NAME")
 class ServingContainer:
     """`signs` are the reasons why it is taken for the server; `repository` and `model` are empty where untold.
 
-    `shell`: its command is a line for a shell, which arguments cannot be added to.
+    `by_a_shell`: its command is a line for a shell, which arguments cannot be added to.
     """
 
     name: str
@@ -36,7 +36,7 @@ class ServingContainer:
     signs: tuple[str, ...]
     repository: str
     model: str
-    shell: bool
+    by_a_shell: bool
 
 
 def serving_container(template: PlainObject, asked: str = "") -> ServingContainer:
@@ -120,7 +120,7 @@ def _described(container: PlainObject) -> ServingContainer:
         signs=_signs(container),
         repository=local.rstrip("/"),
         model=_model(container, local.rstrip("/")),
-        shell=takes_a_shell_line(container),
+        by_a_shell=takes_a_shell_line(container),
     )
 
 

@@ -1,0 +1,48 @@
+"""The tuned part of a config.pbtxt by itself, for a model whose own file nobody stated."""
+
+from __future__ import annotations
+
+import json
+
+from tuner.domain.deployable import Deployable
+from tuner.domain.errors import UsageError
+from tuner.manifests.config_pbtxt import dynamic_batching, scheduling
+from tuner.manifests.exports.production import CONFIG_KNOBS
+
+
+def backend_parameters(of: Deployable) -> tuple[tuple[str, str], ...]:
+    """What ONNX Runtime is told beside the scheduling. Raises UsageError for a number of threads that is none."""
+    if "intra_op_threads" not in of.configuration:
+        return ()
+    count = of.configuration.number("intra_op_threads", 1)
+    if count != int(count) or count < 1:
+        raise UsageError(f"intra_op_threads must be a whole number of at least 1, not {count:g}")
+    return (("intra_op_thread_count", str(int(count))),)
+
+
+def tunes_config(of: Deployable) -> bool:
+    """Whether any of its knobs stands in a config.pbtxt."""
+    return any(name in CONFIG_KNOBS for name, _ in of.configuration.settings)
+
+
+def partial_config(of: Deployable) -> str:
+    """What was tuned, and no more: Triton completes it by asking the model for inputs, outputs and backend.
+
+    That is Triton's auto-complete, on unless --disable-auto-complete-config is given; ONNX, TensorRT, TensorFlow and
+    OpenVINO models can be asked. Raises InfeasibleConfiguration, UsageError.
+    """
+    tuned = scheduling(of.configuration)
+    blocks = [f"name: {json.dumps(of.model.name)}"]
+    if tuned.max_batch_size is not None:
+        blocks.append(f"max_batch_size: {tuned.max_batch_size}")
+    if tuned.instances is not None:
+        gpu = of.configuration.text("gpu_type", of.pricing.footprint.gpu_type)
+        kind = "KIND_GPU" if gpu else "KIND_CPU"
+        blocks.append(f"instance_group [\n  {{\n    kind: {kind}\n    count: {tuned.instances}\n  }}\n]")
+    if any(name in of.configuration for name in CONFIG_KNOBS if name not in {"instances", "intra_op_threads"}):
+        blocks.append(dynamic_batching(tuned))
+    for key, value in backend_parameters(of):
+        blocks.append(
+            f"parameters {{\n  key: {json.dumps(key)}\n  value {{\n    string_value: {json.dumps(value)}\n  }}\n}}"
+        )
+    return "\n".join(blocks) + "\n"
