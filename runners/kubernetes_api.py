@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 import urllib3
 from kubernetes import client
 from kubernetes import config as untyped_config
+from kubernetes import stream as untyped_stream
 from kubernetes.client.exceptions import ApiException
 
 from runners.kubernetes_paths import path_of
@@ -36,10 +38,12 @@ ANSWER_S = 15.0
 """Between two parts of an answer; the whole of it may take MOST_ANSWER_S."""
 MOST_ANSWER_S = 60.0
 PATIENCE_S = 120.0
+CONNECTIONS = 64
 """An API server that is replaced is away for a minute: that must not end a trial."""
 MOST_LOG_BYTES = 16_000_000
 Query = Mapping[str, str]
 config: Any = untyped_config
+stream: Any = untyped_stream
 
 
 class ApiRefused(Exception):
@@ -80,6 +84,8 @@ class KubernetesApi:
     ) -> None:
         # Repeating is done here, where the cluster's own wish of when is heard.
         configuration.retries = False
+        # Each trial that runs holds one for its watch.
+        configuration.connection_pool_maxsize = CONNECTIONS
         self._client: Any = client.ApiClient(configuration=configuration)
         self._patience_s, self._answer_s = patience_s, answer_s
         self._clock = clock or SystemClock()
@@ -173,6 +179,17 @@ class KubernetesApi:
             return
         finally:
             answer.close()
+
+    def connect(self, namespace: str, pod: str, port: int) -> socket.socket:
+        """One connection to a pod's port, through the API server and the pod's node. Asked once."""
+        # By a client of its own: while the library opens one, it bends the client's calls to websockets.
+        core: Any = client.CoreV1Api(client.ApiClient(configuration=self._client.configuration))
+        try:
+            forwarded = stream.portforward(core.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        except (ApiException, OSError) as error:
+            raise ApiRefused(None, {"message": f"no way to port {port} of pod {pod}: {error}"}) from error
+        opened: socket.socket = forwarded.socket(port)
+        return opened
 
     def may(self, *, namespace: str, group: str, resource: str, verb: str) -> bool:
         """Whether this identity may do so, by SelfSubjectAccessReview."""

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 
 from runners.kubernetes_api import ApiRefused, KubernetesApi
+from runners.kubernetes_forward import LOOPBACK, LocalForward
 from runners.kubernetes_lease import ClusterLease
 from runners.kubernetes_paths import path_of
 from runners.kubernetes_trial import TrialPlace, TrialWatch, make_owned, make_owner, refusals_explained, remove
@@ -101,10 +102,10 @@ class KubernetesRunner:
                 make_owned(self._api, objects, uid)
                 watch = TrialWatch(self._api, self._options, trial.id, container, self._clock)
                 ready = watch.await_ready()
-            http = TritonHttp(self._address(ready), http_port(self._options, trial))
-            places = map(partial(self._place, trial, objects, uid), count(1))
-            self._running[deployment_id] = _Running(watch=watch, ready=ready, http=http, places=places)
-            yield self._deployment(deployment_id, trial, ready, http, self._clock.now_s() - begun_s)
+            with self._reached(ready, http_port(self._options, trial)) as http:
+                places = map(partial(self._place, trial, objects, uid), count(1))
+                self._running[deployment_id] = _Running(watch=watch, ready=ready, http=http, places=places)
+                yield self._deployment(deployment_id, trial, ready, http, self._clock.now_s() - begun_s)
         finally:
             with undisturbed():
                 self._running.pop(deployment_id, None)
@@ -202,8 +203,14 @@ class KubernetesRunner:
         namespace, within_s = self._options.namespace, self._options.deadlines.teardown_s
         remove(self._api, namespace, trial.id, objects.owner, self._clock, within_s=within_s, uid=uid)
 
-    def _address(self, ready: Ready) -> str:
-        return self._options.host_address if self._options.network == "host" else ready.address
+    @contextmanager
+    def _reached(self, ready: Ready, port: int) -> Iterator[TritonHttp]:
+        """The server as it is reached from here."""
+        if self._options.load.sent_from == "port_forward":
+            with LocalForward(partial(self._api.connect, self._options.namespace, ready.pod, port)) as forward:
+                yield TritonHttp(LOOPBACK, forward.port)
+        else:
+            yield TritonHttp(self._options.host_address if self._options.network == "host" else ready.address, port)
 
     def _deployment(
         self, deployment_id: str, trial: ServedTrial, ready: Ready, http: TritonHttp, ready_after_s: float

@@ -122,7 +122,7 @@ class SimulatedBench:
         starts_s = intended_starts_s(profile)
         source = random.Random(_seed(deployment.deployment_id, str(profile.seed), repr(profile.offered_rps)))
         served = serve(server.plan, starts_s, source)
-        samples = _seen_by_client(starts_s, served.done_s, profile.timeout_s)
+        samples = seen_by_client(starts_s, served.done_s, profile.timeout_s)
         took_s = max(profile.duration_s, max(samples.done_s, default=0.0))
         server.telemetry = _counted(server.telemetry, server.plan, served, took_s)
         self.clock.sleep(took_s)
@@ -223,7 +223,7 @@ def _busy_s(batches: Sequence[Batch], until_s: float) -> float:
     return busy_s
 
 
-def _seen_by_client(starts_s: tuple[float, ...], done_s: tuple[float, ...], timeout_s: float) -> Samples:
+def seen_by_client(starts_s: tuple[float, ...], done_s: tuple[float, ...], timeout_s: float) -> Samples:
     """The client sends on time and gives up after the timeout; the server works on without knowing."""
     ok = tuple(done - start <= timeout_s for start, done in zip(starts_s, done_s, strict=True))
     return Samples(

@@ -69,10 +69,6 @@ app = typer.Typer(
 
 catalogue = typer.Typer(help="GPU prices from public price lists.", no_args_is_help=True)
 app.add_typer(catalogue, name="catalogue")
-app.command()(gate)
-app.command()(export)
-app.command()(diff)
-app.add_typer(baseline, name="baseline")
 
 
 def _version(asked: bool) -> None:
@@ -238,6 +234,12 @@ def report(
     from tuner.commands import explained_now, find_study, write_report
 
     say(write_report(explained_now(*find_study(study, storage), storage), output))
+
+
+app.command()(export)
+app.command()(diff)
+app.add_typer(baseline, name="baseline")
+app.command()(gate)
 
 
 @app.command()

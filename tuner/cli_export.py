@@ -30,7 +30,7 @@ class FormatChoice(StrEnum):
     KEDA = "keda"
 
 
-SourceArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
+SourceArgument = Annotated[str, typer.Argument(help="A study file, a study's name in the storage, or a lock file.")]
 KindOption = Annotated[FormatChoice, typer.Option("--format", "-f", help="Which kind of file.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; else stdout.")]
 UnprovenOption = Annotated[bool, typer.Option("--unproven", help="Export an answer that is not proven, marked.")]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tuner.answer import EXIT_CODES
 from tuner.commands import conclusion_now, find_study, write_text
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployable import Deployable, deployable
-from tuner.domain.errors import SpecError, TunerError, UsageError
+from tuner.domain.errors import LockUnusable, SpecError, TunerError, UsageError
 from tuner.domain.recommendation import Proven, Unproven
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
+from tuner.lock_file import read_lock
+from tuner.locked_answer import LOCK_SUFFIX, deployable_of_lock
 from tuner.manifests.exports.place import Exported, ExportPlace
 from tuner.manifests.plain import PlainObject
 from tuner.spec_file import load_spec
@@ -54,10 +57,10 @@ class ExportOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """An answer, and the study behind it with its trials."""
+    """An answer, and the study behind it with its trials; a lock file has None and none."""
 
     of: Deployable
-    spec: StudySpec
+    spec: StudySpec | None
     trials: tuple[Trial, ...]
 
 
@@ -77,12 +80,17 @@ def exported(order: ExportOrder) -> Exported:
         paths=_mapping(own.value_paths) if own.value_paths else {},
         inference=_mapping(own.inference) if own.inference else {},
     )
-    recorded = Recorded(spec=source.spec, trials=source.trials)
+    recorded = None if source.spec is None else Recorded(spec=source.spec, trials=source.trials)
     return export(order.kind, ExportRequest(of=of, place=order.place, recorded=recorded, own=files))
 
 
 def source_of(name: str, storage: str) -> Source:
-    """A study by file or name. Raises NothingToExport where it has no answer, UsageError, SpecError."""
+    """A study by file or name, or a lock file (NAME.json).
+
+    Raises NothingToExport where a study has no answer, LockUnusable, UsageError, SpecError.
+    """
+    if name.endswith(LOCK_SUFFIX):
+        return Source(of=_locked(Path(name)), spec=None, trials=())
     spec, history = find_study(name, storage)
     return Source(of=answer_of(spec, history), spec=spec, trials=tuple(history))
 
@@ -126,9 +134,16 @@ def _cluster_of(path: Path) -> ClusterOptions:
     return options
 
 
-def _config_text(named: Path | None, spec: StudySpec) -> str:
+def _locked(path: Path) -> Deployable:
+    try:
+        return deployable_of_lock(read_lock(path, today=datetime.now(UTC).date()))
+    except ValueError as error:
+        raise LockUnusable(f"{path} cannot be exported: {error}") from error
+
+
+def _config_text(named: Path | None, spec: StudySpec | None) -> str:
     """The model's own config.pbtxt: the file named, else the one of the study's model repository, where it is here."""
-    own = Path(spec.model.repository) / spec.model.name / "config.pbtxt" if spec.model.repository else None
+    own = Path(spec.model.repository) / spec.model.name / "config.pbtxt" if spec and spec.model.repository else None
     path = named or (own if own is not None and own.is_file() else None)
     return "" if path is None else _text(path)
 

@@ -114,7 +114,8 @@ class LoadPodsSection(_Part):
     service_account: DnsName | None = None
     node_labels: Labels = {}
     sent_from: LoadFrom = Field(
-        default="pods", description="controller: straight from servetune's own process; a doubt in every measurement."
+        default="pods",
+        description="controller, port_forward: from servetune's own process, straight or by the API server; a doubt.",
     )
 
 

@@ -21,7 +21,9 @@ def test_constraints_are_the_locked_pins():
 
 
 def test_every_pin_has_a_hash():
-    for lock in [ROOT / "requirements.lock", *ROOT.glob("runners/*.lock")]:
+    for lock in [*ROOT.glob("*.lock"), *ROOT.glob("runners/*.lock")]:
+        if lock.name == "uv.lock":
+            continue
         text = lock.read_text()
         entries = re.split(r"\n(?=[a-zA-Z])", text[text.index("==") - 40 :] if "==" in text[:200] else text)
         unhashed = [entry.splitlines()[0] for entry in entries if "==" in entry and "--hash=sha256:" not in entry]
@@ -30,9 +32,23 @@ def test_every_pin_has_a_hash():
 
 def test_no_pin_says_where_it_is_fetched_from():
     """Where packages come from is each machine's own setting."""
-    pinned = [ROOT / "requirements.lock", *ROOT.glob("runners/*.lock"), *ROOT.glob("runners/*requirements.in")]
+    pinned = [
+        ROOT / "requirements.lock",
+        ROOT / "image.requirements.lock",
+        *ROOT.glob("runners/*.lock"),
+        *ROOT.glob("runners/*requirements.in"),
+    ]
     assert len(pinned) >= 3
     for path in pinned:
         assert not re.search(r"://|--index|--extra-index|--find-links", path.read_text()), path.name
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]
     assert settings.keys().isdisjoint({"index", "index-url", "extra-index-url", "find-links", "sources"})
+
+
+def test_the_image_has_the_same_pins_as_the_tests_and_no_tools_of_ours():
+    """With the same hashes; `.ci/lock` writes both."""
+    everything, image = ((ROOT / name).read_text() for name in ("requirements.lock", "image.requirements.lock"))
+    entries = re.split(r"\n(?=[a-zA-Z])", image.strip())
+    assert len(entries) > 50
+    assert [entry.splitlines()[0] for entry in entries if entry not in everything] == []
+    assert not re.search(r"^(mypy|ruff|kubernetes-validate)==", image, flags=re.MULTILINE)

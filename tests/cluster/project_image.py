@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ PYTHON = "3.11"
 SITE = f"opt/servetune/lib/python{PYTHON}/site-packages"
 BUILD = b"1"
 """Raised when a layer of the same content is to be made in another way."""
+KEPT_S = 7 * 86_400.0
 LOCK = ROOT / "image.requirements.lock"
 UNNEEDED = ("var/cache", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info")
 SCRIPT = "#!/opt/servetune/bin/python3\nfrom tuner.cli import main\n\nmain()\n"
@@ -76,11 +78,14 @@ def image_layers(model: Path) -> list[Layer]:
 
 
 def _layer(name: str, content: bytes, fill: Callable[[tarfile.TarFile], None]) -> Layer:
-    """The one of this content. What an earlier content left goes, except for what is slow to build."""
+    """The one of this content. What nobody made or used for a week goes."""
     path = CACHE / f"{name}-{hashlib.sha256(BUILD + content).hexdigest()[:16]}.tar"
     digest = path.with_suffix(".sha256")
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE / f"{name}.lock"):
+        for old in CACHE.glob(f"{name}-*"):
+            if old.stem != path.stem and time.time() - old.stat().st_mtime > KEPT_S:
+                old.unlink()
         if not digest.exists():
             unfinished = path.with_suffix(".unfinished")
             with tarfile.open(unfinished, "w") as archive:
@@ -88,6 +93,8 @@ def _layer(name: str, content: bytes, fill: Callable[[tarfile.TarFile], None]) -
             unfinished.replace(path)
             with path.open("rb") as whole:
                 digest.write_text(hashlib.file_digest(whole, "sha256").hexdigest())
+    for used in (path, digest):
+        used.touch()
     return Layer(path, digest.read_text())
 
 

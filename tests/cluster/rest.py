@@ -6,6 +6,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,18 @@ class Rest:
 
     def get(self, path: str) -> Any:
         return self.call("GET", path)
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """Each line as it comes, of an answer that goes on for a while. Raises Refused, OSError."""
+        request = urllib.request.Request(  # noqa: S310 - our own https server
+            f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"} if self.token else {}
+        )
+        try:
+            with direct(self.authority, self.certificate).open(request, timeout=CALL_S) as answer:
+                yield from answer
+        except urllib.error.HTTPError as error:
+            with error:
+                raise Refused(error.code, error.read().decode(errors="replace")) from error
 
     def items(self, path: str) -> list[Any]:
         return self.get(path)["items"]

@@ -23,7 +23,8 @@ PLURALS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "HorizontalPodAutoscaler": "/apis/autoscaling/{version}/namespaces/{}/horizontalpodautoscalers",
 }
-SERVED = [case for case, (kind, _) in CASES.items() if kind in {"manifests", "hpa"}]
+# Claims of devices are of Kubernetes 1.34 and later: an older server drops them without a word.
+SERVED = [case for case, (kind, _) in CASES.items() if kind in {"manifests", "hpa"} and "claimed" not in case]
 
 
 def moved(one: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -41,8 +42,7 @@ def path_of(plane: ControlPlane, one: dict[str, Any], namespace: str) -> str:
 
 @pytest.mark.parametrize("case", SERVED)
 def test_the_api_server_takes_every_plain_object(plane: ControlPlane, namespace: str, case: str):
-    """Claims are of Kubernetes 1.34 and later."""
-    objects = [one for one in objects_of(case) if one["kind"] != "ResourceClaimTemplate"]
+    objects = objects_of(case)
     assert objects
     for one in objects:
         ours = moved(one, namespace)

@@ -8,6 +8,7 @@ import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,12 +18,21 @@ from typing import Any
 
 import pytest
 
+from load_profiles.locust_generator import ignore_progress
+from runners.kubernetes_api import open_api
 from tests.cluster.addresses import loopback_address
 from tests.cluster.binaries import missing_node
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.project_image import image_layers, imported, missing_builder
 from tests.cluster.real_node import real_node
-from tests.cluster.runners import occupied
+from tests.cluster.runners import IMAGE, cluster_runner, occupied, options
+from tests.contract.load_generator_contract import a_profile
+from tuner.assemble_load import cluster_load
+from tuner.clock import SystemClock
+from tuner.domain.cluster import LoadPods
+from tuner.domain.deployment import telemetry_between
+from tuner.domain.measurement import Doubt, measure
+from tuner.domain.space import Configuration
 
 SPIN = Path(__file__).with_name("spin")
 STUDY = """apiVersion: servetune/v1
@@ -120,8 +130,47 @@ def test_the_cheapest_spec_that_carries_the_load_is_found_and_nothing_is_left(
     assert code == 0
     table = tmp_path / "trials.csv"
     servetune("report", str(study), "-o", str(table), storage=tmp_path / "study.db")
-    for row in csv.DictReader(table.open()):
-        print({key: value for key, value in row.items() if key in SHOWN})
+    with table.open(newline="") as rows:
+        for row in csv.DictReader(rows):
+            print({key: value for key, value in row.items() if key in SHOWN})
     answer: Any = json.loads(out)
     assert answer["recommendation"]["configuration"] == {"cpu_cores": 0.3, "max_batch_size": 8}
+    assert occupied(plane.admin, namespace) == []
+
+
+@pytest.mark.timeout(300)
+def test_load_from_the_controller_goes_through_a_port_forward_when_asked_for(
+    plane: ControlPlane, real: tuple[str, str], namespace: str, kubeconfig: Path
+):
+    """No request of ours goes to the pod's own address: its server listens where only its node's kubelet asks."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    chosen = options(
+        namespace,
+        port=port,
+        container={"command": ["python3", "/kserve_pod.py", str(port), "127.0.0.1"]},
+        host_address="127.0.0.1",
+        capacity_labels=(("on_demand", (("kubernetes.io/hostname", real[0]),)),),
+        load=LoadPods(image=IMAGE, sent_from="port_forward"),
+    )
+    api = open_api(kubeconfig)
+    runner = cluster_runner(kubeconfig, chosen)
+    small = Configuration.of({"cpu_cores": 0.5, "memory_gib": 0.125})
+    with (
+        runner.deploy(small, deployment_id="t-1-0") as deployment,
+        cluster_load(api, chosen, runner.place_for_load, SystemClock(), ignore_progress) as load,
+    ):
+        assert not deployment.endpoint.endswith(f":{port}")
+        profile = a_profile(offered_rps=30.0, window_s=2.0, timeout_s=10.0)
+        before = runner.telemetry(deployment)
+        run = load.drive(deployment, profile)
+        seen = telemetry_between(before, runner.telemetry(deployment))
+        assert all(run.samples.ok), run.generator.first_error
+        assert seen.inference_count == len(run.samples)
+        latencies_ms = sorted(
+            1000 * (done - due) for due, done in zip(run.samples.intended_s, run.samples.done_s, strict=True)
+        )
+        print(f"\nby port-forward: median {latencies_ms[len(latencies_ms) // 2]:.1f} ms")
+        assert Doubt.DETOUR in measure(run, (), seen).doubts
     assert occupied(plane.admin, namespace) == []

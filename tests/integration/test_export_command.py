@@ -212,3 +212,53 @@ def test_two_studies_side_by_side(folder: Path, capsys: pytest.CaptureFixture[st
 def test_a_study_without_an_answer_has_no_difference(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert run("diff", "exported", str(folder / "empty.yaml"), "--storage", f"sqlite:///{folder}/h.db") == 8
     assert "has no spec to deploy" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def lock(folder: Path) -> str:
+    """The lock file of the tuned study."""
+    path = folder / "serving-baseline.lock.json"
+    storage = ("--storage", f"sqlite:///{folder}/h.db")
+    assert run("baseline", "update", "exported", "--reason", "first", "--lock", str(path), *storage) == 0
+    return str(path)
+
+
+def test_a_lock_file_is_exported_as_the_study_it_is_of(folder: Path, lock: str, capsys: pytest.CaptureFixture[str]):
+    assert run("export", lock, "-f", "json") == 0
+    locked = json.loads(capsys.readouterr().out)
+    assert export(folder, "json") == 0
+    studied = json.loads(capsys.readouterr().out)
+    for same in (
+        "configuration",
+        "replicas",
+        "hourly_cost",
+        "currency",
+        "slos",
+        "required_rps",
+        "prices",
+        "deployments",
+    ):
+        assert locked[same] == studied[same], same
+    assert locked["model"]["name"] == studied["model"]["name"]
+    assert (locked["status"], locked["trials"], locked["cold_start_s"]) == ("proven", None, None)
+    assert any("a lock file does not keep the load's shape" in note for note in locked["notes"])
+
+
+def test_a_lock_file_keeps_no_trials(lock: str, capsys: pytest.CaptureFixture[str]):
+    assert run("export", lock, "-f", "csv") == 2
+    assert "export the study" in capsys.readouterr().err
+
+
+def test_a_lock_file_beside_a_study_costs_the_same(folder: Path, lock: str, capsys: pytest.CaptureFixture[str]):
+    assert run("diff", lock, "exported", "--json", "--storage", f"sqlite:///{folder}/h.db") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["money"]["change"] == pytest.approx(0.0)
+    assert all(knob["before"] == knob["after"] for knob in document["knobs"])
+
+
+def test_a_damaged_lock_file_has_its_exit_code(folder: Path, lock: str, capsys: pytest.CaptureFixture[str]):
+    broken = folder / "broken.lock.json"
+    broken.write_text(Path(lock).read_text().replace('"replicas": ', '"replicas": 1'))
+    assert run("export", str(broken), "-f", "json") == 6
+    assert run("diff", str(broken), lock) == 6
+    assert "was changed by hand" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_a_fresh_lock_passes_the_check_in_a_moment(locked):
 
 def test_prices_alone_fail_nothing_and_are_told_apart_from_capacity(locked, tmp_path):
     study_file(tmp_path, prices=PRICES.replace("0.03,2026-11-01", "0.09,2026-11-20"))
-    done, document = gate(locked, "study.yaml", "--check", "--storage", "sqlite:///other.db")
+    done, document = gate(locked, "study.yaml", "--check")  # the storage holds the study with the prices of then
     cost = document["cost"]
     assert done.code == 0
     assert cost["price_effect"] == pytest.approx(0.12)
@@ -277,3 +277,24 @@ def test_an_interrupted_gate_ends_with_130(locked, tmp_path):
     out, err = slow.communicate(timeout=60)
     assert (slow.returncode, out) == (130, "")
     assert "no verdict" in err
+
+
+def test_a_service_that_no_load_saturates_is_exit_7_and_may_be_tried_again(servetune, tmp_path):  # noqa: F811
+    fast = ("cpu_ms_per_item: 8.0", "cpu_ms_per_item: 0.01")
+    study_file(
+        tmp_path,
+        fast,
+        ("target_rps: 54", "target_rps: 12"),
+        ("window_s: 30", "window_s: 60"),
+        ("window_s: 5", "window_s: 12"),
+    )
+    assert servetune("tune", "study.yaml", "-q").code == 0
+    assert servetune("baseline", "update", "study.yaml", "--reason", "fast").code == 0
+    done = servetune("gate", "study.yaml", "--verify")
+    assert (done.code, done.out) == (7, "")
+    assert "was not saturated" in done.err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_measured(locked):
+    done = locked("gate", "study.yaml", "--check", "--junit", "no-such-folder/junit.xml")
+    assert (done.code, done.out) == (2, "")

@@ -9,7 +9,7 @@ from tuner.domain.load import GeneratorHealth, LoadProfile, LoadRun, Payload, Sa
 from tuner.domain.measurement import Doubt, cores_used_by_others, measure
 
 
-def a_run(*, cpu_ratio: float) -> LoadRun:
+def a_run(*, cpu_ratio: float, detour: bool = False) -> LoadRun:
     profile = LoadProfile(
         arrivals="constant", offered_rps=10, warmup_s=0, window_s=10, timeout_s=1, payload=Payload(), seed=1
     )
@@ -17,7 +17,7 @@ def a_run(*, cpu_ratio: float) -> LoadRun:
     samples = Samples(
         intended_s=starts, sent_s=starts, done_s=tuple(start + 0.01 for start in starts), ok=(True,) * 100
     )
-    health = GeneratorHealth(cpu_ratio=cpu_ratio, cpu_ms_per_request=0.1, workers_lost=0)
+    health = GeneratorHealth(cpu_ratio=cpu_ratio, cpu_ms_per_request=0.1, workers_lost=0, detour=detour)
     return LoadRun(profile=profile, samples=samples, generator=health)
 
 
@@ -42,3 +42,9 @@ def test_a_busy_machine_is_a_doubt_that_spoils_nothing(busy_s: float, doubts: tu
 
 def test_a_runner_that_sees_no_machine_raises_no_doubt():
     assert cores_used_by_others(a_run(cpu_ratio=0.2), Telemetry()) == 0.0
+
+
+def test_load_from_outside_of_the_cluster_is_a_doubt_that_spoils_nothing():
+    measurement = measure(a_run(cpu_ratio=0.2, detour=True), (), Telemetry())
+    assert measurement.doubts == (Doubt.DETOUR,)
+    assert not measurement.spoiled

@@ -85,6 +85,13 @@ LOADS: dict[str, tuple[list[Any], Any]] = {
         ],
         StudyError("load_timeout", "Job was active too long"),
     ),
+    "no node has room for it until the deadline": (
+        [
+            a_job("load-worker", condition("Failed", "True", "DeadlineExceeded", "Job was active too long")),
+            a_load_pod(conditions=[condition("PodScheduled", "False", "Unschedulable", "0/2 nodes are available")]),
+        ],
+        Transient("load_unschedulable", "w-1 found no node: 0/2 nodes are available"),
+    ),
     "the load's image is wrong": (
         [a_load_pod(containers=[waiting("ErrImageNeverPull")])],
         StudyError("image", "ErrImageNeverPull"),

@@ -22,7 +22,7 @@ ShareSchemeName = Literal[
     "dra_mig",
     "dra_mps",
 ]
-LoadFrom = Literal["pods", "controller"]
+LoadFrom = Literal["pods", "controller", "port_forward"]
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -138,7 +138,8 @@ class BasePod:
 class LoadPods:
     """The pods that send the load: the project's own image, so many workers of so much each.
 
-    `sent_from` the controller: there are none of them, and every measurement says so.
+    `sent_from` the controller there are none of them, and every measurement says so: straight to the server's address,
+    or through a port-forward, where no network joins the controller with the pods.
     """
 
     image: str

@@ -130,6 +130,8 @@ def _doubts(before: Deployable, after: Deployable) -> tuple[str, ...]:
         found.append("the models differ")
     if before.pricing.book.term != after.pricing.book.term:
         found.append(f"one buys {before.pricing.book.term}, the other {after.pricing.book.term}")
-    if before.arrivals != after.arrivals:
+    if None in (before.arrivals, after.arrivals):
+        found.append("a lock file does not keep the load's shape, so the capacities may be of different loads")
+    elif before.arrivals != after.arrivals:
         found.append("the loads differ in their shape, so the capacities are of different loads")
     return tuple(dict.fromkeys(found))

@@ -18,7 +18,7 @@ from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Confirmation, Measured, Trial
 from tuner.gate.fingerprint import Fingerprint, fingerprint_of
 from tuner.gate.histogram_text import counts_from_text, counts_to_text
-from tuner.gate.metrics import DEFAULT_POLICY, Rule, metric_named
+from tuner.gate.metrics import DEFAULT_POLICY, NAMES, Rule, metric_named
 
 SCHEMA_VERSION = 1
 
@@ -153,7 +153,11 @@ class Lock:
         return pool([[repeat.tally(slo, slos, self.slos) for slo in slos] for repeat in self.repeats])
 
     def rule(self, metric: str) -> Rule:
-        return next(rule for rule in self.policy if rule.metric == metric)
+        """How strictly a metric is held. Raises ValueError where nothing is said of it."""
+        found = next((rule for rule in self.policy if rule.metric == metric), None)
+        if found is None:
+            raise ValueError(f"there is no rule for {metric}")
+        return found
 
 
 def lock_of(
@@ -279,12 +283,14 @@ def refuse_unusable(lock: Lock, today: date) -> None:
     try:
         for name in (*(rule.metric for rule in lock.policy), *(waiver.metric for waiver in lock.waivers)):
             metric_named(name)
+        for name in NAMES:
+            lock.rule(name)
+        expired = [waiver for waiver in lock.waivers if waiver.expired(today)]
         verdict = judge(lock.tallies(lock.slos))
     except (UsageError, ValueError) as error:
         raise LockUnusable(
             f"the lock file is damaged: {error}", hint="write it anew: servetune baseline update"
         ) from error
-    expired = [waiver for waiver in lock.waivers if waiver.expired(today)]
     if expired:
         first = expired[0]
         raise LockUnusable(

@@ -43,6 +43,7 @@ RIGHTS = (
 """What is owned goes with its owner: the cluster removes it. `get` is for a creation whose answer was lost."""
 _POD_NETWORK = Right("networking.k8s.io", "networkpolicies", ("create", "get"), "no load from elsewhere")
 _CLAIMS = Right("resource.k8s.io", "resourceclaimtemplates", ("create", "get"), "a share of a GPU by DRA")
+_FORWARD = Right("", "pods/portforward", ("create", "get"), "load and readings through the API server")
 NODE_RIGHT = Right("", "nodes", ("list",), "whether any node could ever hold a trial")
 ROOM_RIGHT = Right("", "pods", ("list",), "how many trials fit beside what runs in other namespaces")
 
@@ -51,7 +52,8 @@ def rights(options: ClusterOptions) -> tuple[Right, ...]:
     """Everything the runner does under these options."""
     network = () if options.network == "host" else (_POD_NETWORK,)
     claims = (_CLAIMS,) if options.sharing.scheme.startswith("dra") else ()
-    return (*RIGHTS, *network, *claims)
+    forward = (_FORWARD,) if options.load.sent_from == "port_forward" else ()
+    return (*RIGHTS, *network, *claims, *forward)
 
 
 def access_objects(options: ClusterOptions, *, account: str = ROLE_NAME) -> tuple[PlainObject, ...]:

@@ -19,6 +19,7 @@ from tuner.manifests.cluster.states import (
 from tuner.manifests.plain import PlainObject, number_at, object_at, objects_at, text_at
 
 ROLES = ("load-master", "load-worker")
+TIMEOUT = "load_timeout"
 REFUSALS = {2, 9}
 """Exit codes of our own programs that say that the same plan would be refused again (see tuner.domain.errors)."""
 
@@ -34,9 +35,18 @@ def classify_load(
     found = [*_job_failures(ours), *_pod_failures(ours, expectation), *_removed(ours, before)]
     # A Job's deadline, or a plan that is refused, explains what else failed with it.
     for first in sorted(found, key=lambda one: isinstance(one, Transient)):
-        return first
+        return _without_room((*ours, *before)) or first if first.reason == TIMEOUT else first
     finished = {_role(one) for one in ours if text_at(one, "kind") == "Job" and _condition(one, "Complete")}
     return LoadEnded() if finished.issuperset(ROLES) else LoadRuns(", ".join(sorted(finished)))
+
+
+def _without_room(objects: Sequence[PlainObject]) -> Transient | None:
+    """A load that no node had room for was not too slow: another time there may be some."""
+    for pod in objects:
+        for one in objects_at(pod, "status", "conditions"):
+            if (text_at(one, "type"), text_at(one, "status")) == ("PodScheduled", "False"):
+                return Transient("load_unschedulable", f"{_name(pod)} found no node: {text_at(one, 'message')}")
+    return None
 
 
 def _job_failures(objects: Sequence[PlainObject]) -> list[Transient | StudyError]:
@@ -47,7 +57,7 @@ def _job_failures(objects: Sequence[PlainObject]) -> list[Transient | StudyError
             continue
         reason, message = text_at(failure, "reason"), text_at(failure, "message")
         if reason == "DeadlineExceeded":
-            found.append(StudyError("load_timeout", message or "the load did not end in time"))
+            found.append(StudyError(TIMEOUT, message or "the load did not end in time"))
         else:
             found.append(Transient(_lost(job), f"{reason} {message}".strip()))
     return found
@@ -80,7 +90,7 @@ def _removed(objects: Sequence[PlainObject], before: Sequence[PlainObject]) -> l
             continue
         until = deadlines.get(_role(pod))
         if removed_at is not None and until is not None and removed_at >= until:
-            found.append(StudyError("load_timeout", f"{_name(pod)} is ended at its Job's deadline"))
+            found.append(StudyError(TIMEOUT, f"{_name(pod)} is ended at its Job's deadline"))
         else:
             found.append(Transient(_lost(pod), f"{_name(pod)} is removed", _node(pod)))
     return found
