@@ -24,7 +24,6 @@ cpu_core,,on_demand,USD,0.05,2026-11-01,made up for this test
 memory_gib,,on_demand,USD,0.01,2026-11-01,made up for this test
 """
 STUDY = "killed"
-LEASE = "4s"
 END_S = 240.0
 
 
@@ -36,11 +35,22 @@ class KilledStudy:
     kubeconfig: Path
     namespace: str
     storage: str
+    lease: str = "4s"
 
     @property
     def argv(self) -> list[str]:
         where = ["--storage", self.storage, "--kubeconfig", str(self.kubeconfig)]
-        return [sys.executable, "-m", "tuner", "tune", str(self.folder / "study.yaml"), *where, "--lease", LEASE, "-v"]
+        return [
+            sys.executable,
+            "-m",
+            "tuner",
+            "tune",
+            str(self.folder / "study.yaml"),
+            *where,
+            "--lease",
+            self.lease,
+            "-v",
+        ]
 
     @contextmanager
     def begun(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -66,8 +76,8 @@ class KilledStudy:
         return read_study(self.storage, STUDY)[1]
 
 
-def written(folder: Path, kubeconfig: Path, namespace: str, storage: str) -> KilledStudy:
-    """Seconds of load at an objective that only a hang misses: the point is what is killed, not what is measured."""
+def written(folder: Path, kubeconfig: Path, namespace: str, storage: str, *, proof_s: float = 1.0) -> KilledStudy:
+    """A second of load at an objective that only a hang misses: the point is what is killed, not what is measured."""
     address = loopback_address(namespace)
     pod = template(address, PORT)
     (folder / "pod.yaml").write_text(to_yaml({"apiVersion": "v1", **pod}))
@@ -87,10 +97,10 @@ def written(folder: Path, kubeconfig: Path, namespace: str, storage: str) -> Kil
         "model": {"name": MODEL},
         "runner": {"kind": "kubernetes", "ready_timeout_s": 120.0, "kubernetes": section},
         "knobs": {"cpu_cores": [0.25], "memory_gib": [0.25]},
-        "load": {"arrivals": "constant", "target_rps": 40, "warmup_s": 0.5, "window_s": 2.0, "timeout_s": 25},
+        "load": {"arrivals": "constant", "target_rps": 40, "warmup_s": 0.1, "window_s": 1.0, "timeout_s": 25},
         "slos": [{"indicator": "latency_p50_ms", "max": 5000}],
         "headroom": 0,
-        "confirm": {"repeats": 1, "window_s": 2.0},
+        "confirm": {"repeats": 1, "window_s": proof_s},
         "prices": {"book": "prices.csv", "term": "on_demand"},
         "budget": {"trials": 1, "wall_time_s": 3600},
         "search": {"optimizer": "grid"},

@@ -59,7 +59,7 @@ def test_a_fresh_lock_passes_the_check_in_a_moment(locked):
 
 def test_prices_alone_fail_nothing_and_are_told_apart_from_capacity(locked, tmp_path):
     study_file(tmp_path, prices=PRICES.replace("0.03,2026-11-01", "0.09,2026-11-20"))
-    done, document = gate(locked, "study.yaml", "--check", "--storage", "sqlite:///other.db")
+    done, document = gate(locked, "study.yaml", "--check")  # the storage holds the study with the prices of then
     cost = document["cost"]
     assert done.code == 0
     assert cost["price_effect"] == pytest.approx(0.12)
