@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.cluster.addresses import loopback_address
 from tests.cluster.binaries import CGROUPS, SYSCTLS, kubernetes_folder
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.image import PAUSE, docker_archive, python_layer
@@ -17,29 +16,25 @@ from tests.cluster.processes import await_true, running
 from tests.cluster.rest import Refused
 from tests.cluster.runners import IMAGE
 
-NODE = "node0"
-HOSTS = Path("/etc/hosts")
-
 
 @contextmanager
 def real_node(plane: ControlPlane, folder: Path) -> Iterator[str]:
     """The name of a Ready node whose containerd has the test image; no pod of it may be left at the end."""
     with ExitStack() as stack:
-        stack.enter_context(ended_in_order())
         stack.enter_context(sysctls_restored())
-        stack.enter_context(name_resolved(NODE, loopback_address(str(folder))))
+        stack.enter_context(ended_in_order())
         stack.callback(remove_cgroups)
         stack.callback(unmount_below, folder)
         socket = stack.enter_context(containerd(folder))
         stack.enter_context(kubelet(plane, folder, socket))
         await_true("the node is ready", lambda: node_ready(plane), deadline_s=240, log=folder / "kubelet.log")
-        yield NODE
-        plane.admin.delete(f"/api/v1/nodes/{NODE}")
+        yield plane.node
+        plane.admin.delete(f"/api/v1/nodes/{plane.node}")
 
 
 def node_ready(plane: ControlPlane) -> bool:
     try:
-        conditions = plane.admin.get(f"/api/v1/nodes/{NODE}")["status"].get("conditions", [])
+        conditions = plane.admin.get(f"/api/v1/nodes/{plane.node}")["status"].get("conditions", [])
     except Refused:
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
@@ -88,7 +83,7 @@ def succeeds(*argv: str) -> bool:
 def kubelet(plane: ControlPlane, folder: Path, socket: Path) -> Iterator[None]:
     (folder / "kubelet.yaml").write_text(f"""apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: {loopback_address(str(folder))}
+address: {plane.node}
 port: 10250
 readOnlyPort: 0
 healthzPort: 0
@@ -111,7 +106,7 @@ volumePluginDir: {folder}/plugins
         kubernetes_folder() / "kubelet",
         f"--config={folder}/kubelet.yaml",
         f"--kubeconfig={plane.kubeconfig('node')}",
-        f"--hostname-override={NODE}",
+        f"--hostname-override={plane.node}",
         f"--root-dir={folder}/kubelet",
         "--container-runtime=remote",
         f"--container-runtime-endpoint=unix://{socket}",
@@ -141,20 +136,6 @@ def ended_in_order() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def name_resolved(name: str, address: str) -> Iterator[None]:
-    """The API server asks the node for logs by this name."""
-    line = f"{address} {name}"
-    # Without what a killed run left: the first line of a name is the one that counts.
-    others = [one for one in HOSTS.read_text().splitlines() if not one.endswith(f" {name}")]
-    HOSTS.write_text("\n".join([*others, line]) + "\n")
-    try:
-        yield
-    finally:
-        kept = [one for one in HOSTS.read_text().splitlines() if one != line]
-        HOSTS.write_text("\n".join(kept) + "\n")
 
 
 def unmount_below(folder: Path) -> None:
