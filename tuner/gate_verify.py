@@ -9,25 +9,20 @@ from dataclasses import dataclass, replace
 
 from tuner import __version__
 from tuner.assemble import open_bench
-from tuner.commands import conclusion_now
 from tuner.domain.cost import required_rps
 from tuner.domain.errors import BudgetRefused, InfeasibleConfiguration, LockUnusable
 from tuner.domain.events import Event
-from tuner.domain.recommendation import Proven
 from tuner.domain.slo import Verdict
-from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
 from tuner.gate.check import cost_metric, slo_verdicts
 from tuner.gate.cost import Bought, split_cost
 from tuner.gate.fingerprint import (
-    ASKED,
     SERVED_BY,
     Fingerprint,
     differences,
     facts_by_field,
     fingerprint_of,
-    model_identity,
 )
 from tuner.gate.lock import Lock, prices_for
 from tuner.gate.metrics import COST
@@ -46,23 +41,12 @@ from tuner.gate_pairs import (
     most_pairs_within,
     pair_estimate_s,
 )
+from tuner.gate_sides import Sides, sides_of
 from tuner.place import Site
-from tuner.spec_file import load_spec
 
 Tell = Callable[[str], None]
 KEPT_FOR_TEARDOWN = 0.1
 SATURATION_S = 5.0
-REPRODUCED_MODEL = "name the study file of the deployed revision: --deployed FILE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """What is compared: the lock file's spec as a study describes it, and what the study file asks for now."""
-
-    deployed: StudySpec
-    candidate: StudySpec
-    configuration: Configuration
-    replicas: int
 
 
 def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Trial], tell: Tell) -> GateResult:
@@ -70,7 +54,7 @@ def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Tria
 
     Raises LockUnusable, BudgetRefused, InfrastructureError, UsageError, SpecError.
     """
-    sides = _sides(order, lock, spec, history)
+    sides = sides_of(order, lock, spec, history)
     plan = PairPlan(saturation_s=SATURATION_S, overload_rps=0.0, seed=spec.search.seed)
     budget = _Budget(order, lock, sides, plan)
     budget.refuse_too_small()
@@ -80,35 +64,6 @@ def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Tria
     except CandidateInfeasible as error:
         return _cannot_serve(order, lock, sides, error.message)
     return _judged(order, lock, sides, pairs, most)
-
-
-def _sides(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Trial]) -> Sides:
-    """Raises LockUnusable where the deployed spec is not here, or the study asks for something else than the lock."""
-    deployed = spec if order.deployed is None else load_spec(order.deployed)
-    if model_identity(deployed) != lock.fingerprint.model:
-        found = model_identity(deployed)
-        where = order.deployed or order.study
-        raise LockUnusable(
-            f"the lock file is of model {lock.fingerprint.model}, {where} names {found}", hint=REPRODUCED_MODEL
-        )
-    prices = prices_for(spec.pricing, lock.configuration)
-    for asked in (deployed, spec):
-        now = fingerprint_of(asked, lock.configuration, (), prices, tool=__version__)
-        other = [one for one in differences(lock.fingerprint, now, ASKED) if one.field not in order.accepted]
-        then_rps, now_rps = lock.load.target_rps, asked.load.target_rps
-        if other or (then_rps, lock.load.headroom) != (now_rps, asked.headroom):
-            words = [*map(str, other), *([f"load: {then_rps:g} -> {now_rps:g} rps"] if then_rps != now_rps else [])]
-            raise LockUnusable(
-                f"the lock file is of another question: {'; '.join(words) or 'headroom'}",
-                hint="tune anew, and servetune baseline update",
-            )
-    conclusion = conclusion_now(spec, history) if history else None
-    if isinstance(conclusion, Proven):
-        candidate = conclusion.evidence.candidate
-        return Sides(
-            deployed=deployed, candidate=spec, configuration=candidate.configuration, replicas=candidate.replicas
-        )
-    return Sides(deployed=deployed, candidate=spec, configuration=lock.configuration, replicas=lock.spec.replicas)
 
 
 class _Budget:
@@ -238,7 +193,7 @@ def served_by(before: Fingerprint, reading: Reading) -> Fingerprint:
 def _cache(order: GateOrder, lock: Lock, sides: Sides) -> PairCache | None:
     if order.cache_dir is None:
         return None
-    key = cache_key(lock, sides.candidate, sides.configuration, sides.replicas)
+    key = cache_key(lock, sides.deployed, sides.candidate, sides.configuration, sides.replicas)
     return PairCache(order.cache_dir / key, oldest_s=order.cache_age_s)
 
 
@@ -330,7 +285,7 @@ def _cannot_serve(order: GateOrder, lock: Lock, sides: Sides, why: str) -> GateR
     )
     prices = prices_for(sides.candidate.pricing, sides.configuration)
     candidate = fingerprint_of(sides.candidate, sides.configuration, (), prices, tool=__version__)
-    fields = tuple(field for field in ("configuration", "model", "load", "slos", "prices"))
+    fields = tuple(field for field in ("configuration", "model", "runner", "load", "slos", "prices"))
     return GateResult(
         mode="verify",
         study=lock.study,
