@@ -12,11 +12,12 @@ from tuner.assemble import open_bench
 from tuner.domain.cost import required_rps
 from tuner.domain.errors import BudgetRefused, InfeasibleConfiguration, LockUnusable
 from tuner.domain.events import Event
+from tuner.domain.recommendation import NothingFeasible
 from tuner.domain.slo import Verdict
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
 from tuner.gate.check import cost_metric, slo_verdicts
-from tuner.gate.cost import Bought, split_cost
+from tuner.gate.cost import Bought, completed, split_cost
 from tuner.gate.fingerprint import (
     SERVED_BY,
     Fingerprint,
@@ -25,7 +26,6 @@ from tuner.gate.fingerprint import (
     fingerprint_of,
 )
 from tuner.gate.lock import Lock, prices_for
-from tuner.gate.metrics import COST
 from tuner.gate.pairs import Pair, Reading, Side, metric_verdicts, pooled_counts, pooled_tallies, still_open
 from tuner.gate.result import GateResult, MetricVerdict, Outcome, RunSummary, SloVerdict, outcome_of
 from tuner.gate.sequential import LEAST_PAIRS, MOST_PAIRS, Change
@@ -55,6 +55,8 @@ def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Tria
     Raises LockUnusable, BudgetRefused, InfrastructureError, UsageError, SpecError.
     """
     sides = sides_of(order, lock, spec, history)
+    if isinstance(sides, NothingFeasible):
+        return _nothing_feasible(order, lock, spec, sides.reason)
     plan = PairPlan(saturation_s=SATURATION_S, overload_rps=0.0, seed=spec.search.seed)
     budget = _Budget(order, lock, sides, plan)
     budget.refuse_too_small()
@@ -73,9 +75,10 @@ class _Budget:
         replicas = max(lock.spec.replicas, sides.replicas)
         self.pair_s = pair_estimate_s(sides.candidate, plan, lock.overhead_s, replicas=replicas)
         self.first_s = lock.overhead_s + 2.0 * SATURATION_S
+        pricing = completed(sides.candidate.pricing, lock.pricing)
         dearest = max(
-            sides.candidate.pricing.unit_cost_per_hour(configuration)
-            for configuration in (lock.configuration, sides.configuration)
+            replace(pricing, footprint=lock.spec.footprint).unit_cost_per_hour(lock.configuration),
+            pricing.unit_cost_per_hour(sides.configuration),
         )
         self.cost_per_s = dearest / 3600.0
         allowed_s = math.inf if order.max_cost is None else order.max_cost / self.cost_per_s
@@ -206,18 +209,15 @@ def _judged(order: GateOrder, lock: Lock, sides: Sides, pairs: tuple[Pair, ...],
     carried_rps = _carried_rps(metrics, needed_rps)
     before = Bought(
         configuration=lock.configuration,
+        footprint=lock.spec.footprint,
         replicas=lock.spec.replicas,
         required_rps=needed_rps,
         carried_rps=carried_rps[0] / lock.spec.replicas,
     )
-    after = Bought(
-        configuration=sides.configuration,
-        replicas=sides.replicas,
-        required_rps=needed_rps,
-        carried_rps=carried_rps[1] / sides.replicas,
-    )
+    after = replace(sides.bought(needed_rps), carried_rps=carried_rps[1] / sides.replicas)
     cost = split_cost(before, after, old=lock.pricing, new=sides.candidate.pricing)
-    all_metrics = (*metrics, cost_metric(lock, cost)) if lock.rule(COST).level != "off" else metrics
+    money = cost_metric(lock, cost)
+    all_metrics = metrics if money.level == "off" else (*metrics, money)
     outcome = outcome_of(all_metrics, slos)
     if outcome is not Outcome.FAILED and len(pairs) < LEAST_PAIRS:
         outcome = Outcome.BUDGET
@@ -235,7 +235,10 @@ def _judged(order: GateOrder, lock: Lock, sides: Sides, pairs: tuple[Pair, ...],
         differences=differences(deployed, candidate),
         spec_change=spec_diff(lock, sides.configuration, sides.replicas),
         runs=_runs(pairs),
-        notes=(*((f"reused {reused} of {len(pairs)} pairs from {order.cache_dir}",) if reused else ()),),
+        notes=(
+            *sides.notes,
+            *((f"reused {reused} of {len(pairs)} pairs from {order.cache_dir}",) if reused else ()),
+        ),
         reproduce=order.reproduce,
         on_inconclusive=order.on_inconclusive,
     )
@@ -283,23 +286,34 @@ def _cannot_serve(order: GateOrder, lock: Lock, sides: Sides, why: str) -> GateR
         requests=0,
         bad=0,
     )
-    prices = prices_for(sides.candidate.pricing, sides.configuration)
+    told = f"the candidate cannot serve: {why}"
+    return replace(_without_pairs(order, lock, sides, told), outcome=Outcome.FAILED, slos=(cannot,))
+
+
+def _nothing_feasible(order: GateOrder, lock: Lock, spec: StudySpec, why: str) -> GateResult:
+    """The study of the candidate showed that none of its configurations can serve: there is nothing to compare."""
+    sides = Sides(deployed=spec, candidate=spec, configuration=lock.configuration, replicas=lock.spec.replicas)
+    return _without_pairs(order, lock, sides, why)
+
+
+def _without_pairs(order: GateOrder, lock: Lock, sides: Sides, why: str) -> GateResult:
+    prices = prices_for(completed(sides.candidate.pricing, lock.pricing), sides.configuration)
     candidate = fingerprint_of(sides.candidate, sides.configuration, (), prices, tool=__version__)
-    fields = tuple(field for field in ("configuration", "model", "runner", "load", "slos", "prices"))
+    fields = ("configuration", "model", "runner", "load", "slos", "prices")
     return GateResult(
         mode="verify",
         study=lock.study,
-        outcome=Outcome.FAILED,
-        summary=f"the candidate cannot serve: {why}",
+        outcome=Outcome.NOTHING_FEASIBLE,
+        summary=why,
         metrics=(),
-        slos=(cannot,),
+        slos=(),
         cost=None,
         deployed=lock.fingerprint,
         candidate=candidate,
         differences=differences(lock.fingerprint, candidate, fields),
         spec_change=spec_diff(lock, sides.configuration, sides.replicas),
         runs=(),
-        notes=(),
+        notes=sides.notes,
         reproduce=order.reproduce,
         on_inconclusive=order.on_inconclusive,
     )
