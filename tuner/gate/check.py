@@ -18,6 +18,7 @@ from tuner.gate.lock import Lock, prices_for
 from tuner.gate.metrics import COST, metric_named
 from tuner.gate.result import GateResult, MetricVerdict, OnInconclusive, Outcome, SloVerdict, outcome_of
 from tuner.gate.sequential import Change
+from tuner.gate.words import remark
 
 CAPACITY_HINT = "measure it: servetune gate --retune"
 # What may differ between the lock file and today without the stored measurements saying nothing any more.
@@ -219,7 +220,8 @@ def _notes(lock: Lock, cost: CostSplit, load: SloVerdict, needed_rps: float) -> 
 
 def _summary(outcome: Outcome, slos: Sequence[SloVerdict], load: SloVerdict, cost: MetricVerdict) -> str:
     if outcome is Outcome.PASSED:
-        return "the locked spec still meets its limits"
+        dearer = f", but costs more ({remark(cost)})" if cost.change is Change.REGRESSION else ""
+        return f"the locked spec still meets its limits{dearer}"
     broken = [slo.slo for slo in (*slos, load) if slo.verdict is Verdict.FAIL]
     if outcome is Outcome.FAILED:
         return "; ".join([*(f"breaks {slo}" for slo in broken), *(["costs more"] if cost.blocks else [])])

@@ -14,10 +14,11 @@ from tuner.domain.slo import PERCENT, Tally, Verdict, judge, pool
 from tuner.gate.lock import Lock, Waiver
 from tuner.gate.metrics import MEASURED, Metric, allowed_worsening, shown_change, worsening
 from tuner.gate.result import MetricVerdict
-from tuner.gate.sequential import Change, Decision, Series, coefficient_of_variation, decide
+from tuner.gate.sequential import Change, Decision, Series, coefficient_of_variation, decide, mean_and_error
 
 Side = Literal["deployed", "candidate"]
 ERRATIC_CV = 0.10
+LEAST_TO_SCATTER = 2
 GIB = 2**30
 
 
@@ -127,8 +128,7 @@ def _series(metric: Metric, pairs: Sequence[Pair], lock: Lock) -> Series:
 def _verdict(metric: Metric, pairs: Sequence[Pair], lock: Lock, decision: Decision) -> MetricVerdict:
     rule = lock.rule(metric.name)
     deployed, candidate = figures(pairs, "deployed", metric.name), figures(pairs, "candidate", metric.name)
-    # Of the deployed side only: that a candidate is unsteady is no excuse for it.
-    cv = coefficient_of_variation(deployed) if metric.ratio else 0.0
+    cv = _scatter(deployed, _series(metric, pairs, lock).worse) if metric.ratio else 0.0
     ends = sorted(shown_change(metric, worse) for worse in (decision.low, decision.high))
     return MetricVerdict(
         metric=metric.name,
@@ -148,6 +148,18 @@ def _verdict(metric: Metric, pairs: Sequence[Pair], lock: Lock, decision: Decisi
         erratic=cv > ERRATIC_CV,
         waived_by=_waived_by(metric, decision, lock.waivers),
     )
+
+
+def _scatter(deployed: Sequence[float], log_ratios: Sequence[float]) -> float:
+    """How much deployments of the same spec differ, as a share.
+
+    Of the deployed side only, for that a candidate is unsteady is no excuse for it; and no more than what is left of it
+    within pairs, for a machine that drifts takes both sides along. A ratio holds the spread of two deployments.
+    """
+    if len(log_ratios) < LEAST_TO_SCATTER:
+        return 0.0
+    _, error = mean_and_error(log_ratios)
+    return min(coefficient_of_variation(deployed), error * math.sqrt(len(log_ratios) / 2.0))
 
 
 def _typical(metric: Metric, values: Sequence[float]) -> float:
