@@ -23,7 +23,7 @@ from tuner.gate.fingerprint import fingerprint_of, runner_text
 from tuner.gate.lock import Lock, prices_for
 from tuner.gate.pairs import Pair
 
-FORMAT = 1
+FORMAT = 2
 
 
 @cache

@@ -26,7 +26,16 @@ from tuner.gate.fingerprint import (
     fingerprint_of,
 )
 from tuner.gate.lock import Lock, prices_for
-from tuner.gate.pairs import Pair, Reading, Side, metric_verdicts, pooled_counts, pooled_tallies, still_open
+from tuner.gate.pairs import (
+    Pair,
+    Reading,
+    Side,
+    lower_bound_note,
+    metric_verdicts,
+    pooled_counts,
+    pooled_tallies,
+    still_open,
+)
 from tuner.gate.result import GateResult, MetricVerdict, Outcome, RunSummary, SloVerdict, outcome_of
 from tuner.gate.sequential import LEAST_PAIRS, MOST_PAIRS, Change
 from tuner.gate.words import spec_diff, summary_of
@@ -237,6 +246,7 @@ def _judged(order: GateOrder, lock: Lock, sides: Sides, pairs: tuple[Pair, ...],
         runs=_runs(pairs),
         notes=(
             *sides.notes,
+            *lower_bound_note(pairs),
             *((f"reused {reused} of {len(pairs)} pairs from {order.cache_dir}",) if reused else ()),
         ),
         reproduce=order.reproduce,

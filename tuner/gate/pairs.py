@@ -19,17 +19,23 @@ from tuner.gate.sequential import Change, Decision, Series, coefficient_of_varia
 Side = Literal["deployed", "candidate"]
 ERRATIC_CV = 0.10
 LEAST_TO_SCATTER = 2
+# A server that finishes this share of what is offered was not brought to its limit.
+SATURATED_BELOW = 0.95
 GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One fresh deployment of one side: a figure for each metric that was seen, and the evidence on the SLOs."""
+    """One fresh deployment of one side: a figure for each metric that was seen, and the evidence on the SLOs.
+
+    Not `saturated`: nearly all of the overload was carried too, so that the capacity is a lower bound.
+    """
 
     figures: tuple[tuple[str, float], ...]
     tallies: tuple[Tally, ...]
     counts: LatencyCounts
     facts: tuple[tuple[str, str], ...]
+    saturated: bool = True
 
     def figure(self, metric: str) -> float | None:
         return dict(self.figures).get(metric)
@@ -74,7 +80,13 @@ def reading_of(
     gpu = at_target.telemetry.gpu
     if gpu is not None and gpu.memory_peak_bytes is not None:
         figures["gpu_memory_gib"] = gpu.memory_peak_bytes / GIB
-    return Reading(figures=tuple(figures.items()), tallies=at_target.tallies, counts=counts, facts=facts)
+    return Reading(
+        figures=tuple(figures.items()),
+        tallies=at_target.tallies,
+        counts=counts,
+        facts=facts,
+        saturated=saturated.answered_rps < SATURATED_BELOW * saturated.offered_rps,
+    )
 
 
 def pooled_tallies(pairs: Sequence[Pair], side: Side) -> tuple[Tally, ...]:
@@ -88,6 +100,14 @@ def pooled_counts(pairs: Sequence[Pair], side: Side) -> LatencyCounts:
 
 def _readings(pairs: Sequence[Pair], side: Side) -> list[Reading]:
     return [pair.deployed if side == "deployed" else pair.candidate for pair in pairs]
+
+
+def lower_bound_note(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """That the candidate's capacity is a lower bound, where some overload did not bring it to its limit."""
+    count = sum(not pair.candidate.saturated for pair in pairs)
+    if not count:
+        return ()
+    return (f"in {count} of {len(pairs)} pairs the candidate carried all it was sent: its capacity is at least that",)
 
 
 def figures(pairs: Sequence[Pair], side: Side, metric: str) -> list[float]:
