@@ -148,7 +148,10 @@ def _series(metric: Metric, pairs: Sequence[Pair], lock: Lock) -> Series:
 def _verdict(metric: Metric, pairs: Sequence[Pair], lock: Lock, decision: Decision) -> MetricVerdict:
     rule = lock.rule(metric.name)
     deployed, candidate = figures(pairs, "deployed", metric.name), figures(pairs, "candidate", metric.name)
-    cv = _scatter(deployed, _series(metric, pairs, lock).worse) if metric.ratio else 0.0
+    cv = coefficient_of_variation(deployed) if metric.ratio else 0.0
+    if decision.change is Change.REGRESSION and metric.ratio:
+        # What pairs prove is excused by noise within pairs only; an open question is one of all the noise.
+        cv = _scatter(deployed, _series(metric, pairs, lock).worse)
     ends = sorted(shown_change(metric, worse) for worse in (decision.low, decision.high))
     return MetricVerdict(
         metric=metric.name,

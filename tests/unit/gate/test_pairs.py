@@ -49,6 +49,12 @@ def test_an_unsteady_candidate_is_not_excused_and_an_unsteady_deployed_side_is()
     assert capacity(unsteady, steady).erratic
 
 
+def test_drift_leaves_an_open_question_as_noisy_as_it_is():
+    drifting = [100.0, 120.0, 140.0, 170.0, 200.0]
+    verdict = capacity(drifting, [rps * ratio for rps, ratio in zip(drifting, (0.9, 1.0, 0.9, 1.0, 1.0), strict=True)])
+    assert (verdict.change, verdict.erratic) == (Change.INCONCLUSIVE, True)
+
+
 @pytest.fixture
 def sides(tmp_path: Path) -> Iterator[dict[Side, MeasuredSide]]:
     """The same simulated spec twice; the candidate has half as many replicas."""
