@@ -183,12 +183,20 @@ def test_a_pod_that_somebody_removes_is_transient(
     assert occupied(plane.admin, namespace) == []
 
 
-@pytest.mark.parametrize(("reason", "reaction"), [("OOMKilled", InfeasibleConfiguration), ("Error", TransientFailure)])
+@pytest.mark.parametrize(
+    ("reason", "attempt", "reaction"),
+    [
+        ("OOMKilled", 0, InfeasibleConfiguration),
+        ("Error", 0, TransientFailure),
+        ("Error", 1, InfeasibleConfiguration),
+    ],
+)
 def test_a_restart_in_mid_measurement_voids_it(
-    plane: ControlPlane, node: FakeNodes, namespace: str, *, reason: str, reaction: type[TunerError]
+    plane: ControlPlane, node: FakeNodes, namespace: str, *, reason: str, attempt: int, reaction: type[TunerError]
 ):
+    """And a second time it is no accident any more."""
     runner = cluster_runner(plane.kubeconfig(), options(namespace))
-    with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
+    with runner.deploy(Configuration.of(SMALL), deployment_id=f"t-1-{attempt}") as deployment:
         assert runner.telemetry(deployment).restarts == 0
         path = f"/api/v1/namespaces/{namespace}/pods/{dict(deployment.facts)['pod']}"
         status = plane.admin.get(path)["status"]["containerStatuses"][0]
