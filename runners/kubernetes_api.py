@@ -128,10 +128,6 @@ class KubernetesApi:
         path = path_of(manifest, named=False)
         return self._repeated(_object, "POST", path, _query(dryRun="All" if dry_run else ""), body=manifest)
 
-    def patch(self, path: str, change: PlainObject) -> PlainObject:
-        """The object after a JSON merge patch (RFC 7396)."""
-        return self._repeated(_object, "PATCH", path, body=change, content="application/merge-patch+json")
-
     def replace(self, manifest: PlainObject) -> PlainObject:
         """The object instead of the version that it names. Asked once: 409 says that another version is there."""
         return _object(_whole(self._once("PUT", path_of(manifest), {}, body=manifest)))

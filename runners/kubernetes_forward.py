@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -61,10 +61,8 @@ class LocalForward:
 
     def _serve(self, here: socket.socket) -> None:
         try:
-            with here:
-                there = self._connect()
-                with there:
-                    _pump(here, there)
+            with here, closing(self._connect()) as there:
+                _pump(here, there)
         except ApiRefused as refused:
             logger.warning("no connection to the pod: %s", refused)
         finally:

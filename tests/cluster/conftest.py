@@ -18,7 +18,7 @@ from tests.cluster.runners import own_node
 from tests.cluster.strangers import Stranger, a_stranger
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """One of our own, for tests that need accounts or nodes of their own making."""
     if given_kubeconfig():
@@ -32,14 +32,14 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """The one whose kubeconfig is given, else our own; for tests that need no more than namespaces."""
     file = given_kubeconfig()
     return foreign_cluster(file) if file else request.getfixturevalue("plane")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nodes(plane: ControlPlane) -> Iterator[FakeNodes]:
     """Speaks for the nodes that tests add."""
     with fake_nodes(plane.admin) as running:

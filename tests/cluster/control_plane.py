@@ -25,7 +25,7 @@ IDENTITIES = {
     "admin": ("admin", "system:masters"),
     "kcm": ("system:kube-controller-manager", ""),
     "sched": ("system:kube-scheduler", ""),
-    "node": ("system:node:node0", "system:nodes"),
+    "node": ("system:node:", "system:nodes"),
     "nobody": ("nobody", ""),
 }
 API_PORT, MANAGER_PORT, SCHEDULER_PORT, ETCD_PORTS = 6443, 10257, 10259, (2379, 2380)
@@ -41,6 +41,8 @@ class ControlPlane:
     folder: Path
     host: str
     admin: Rest
+    node: str
+    """What the one node is called that the identity `node` may speak for: the loopback address of its kubelet."""
 
     def kubeconfig(self, identity: str = "admin") -> Path:
         return self.folder / f"{identity}.kubeconfig"
@@ -54,9 +56,10 @@ def control_plane(folder: Path) -> Iterator[ControlPlane]:
     make_certificates(folder, address)
     tokens = {name: secrets.token_hex(16) for name in IDENTITIES}
     host = f"https://{address}:{API_PORT}"
-    write_identities(folder, host, tokens)
+    node = loopback_address(f"node of {address}")
+    write_identities(folder, host, tokens, node)
     plane = ControlPlane(
-        folder=folder, host=host, admin=Rest(host=host, authority=folder / "ca.crt", token=tokens["admin"])
+        folder=folder, host=host, node=node, admin=Rest(host=host, authority=folder / "ca.crt", token=tokens["admin"])
     )
     with ExitStack() as stack:
         etcd = stack.enter_context(etcd_server(folder, address))
@@ -87,9 +90,10 @@ def make_certificates(folder: Path, address: str) -> None:
     openssl("rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
 
 
-def write_identities(folder: Path, host: str, tokens: dict[str, str]) -> None:
+def write_identities(folder: Path, host: str, tokens: dict[str, str], node: str) -> None:
     """tokens.csv for the API server, and a kubeconfig each."""
-    rows = [f'{tokens[name]},{user},{user},"{group}"' for name, (user, group) in IDENTITIES.items()]
+    users = {name: f"{user}{node}" if name == "node" else user for name, (user, _) in IDENTITIES.items()}
+    rows = [f'{tokens[name]},{users[name]},{users[name]},"{group}"' for name, (_, group) in IDENTITIES.items()]
     (folder / "tokens.csv").write_text("\n".join(rows) + "\n")
     for name, token in tokens.items():
         config = {

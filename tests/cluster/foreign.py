@@ -43,7 +43,7 @@ def foreign_cluster(file: Path) -> ForeignCluster:
 
     settings = client.Configuration()
     config.load_kube_config(config_file=str(file), client_configuration=settings)
-    token = settings.get_api_key_with_prefix("authorization") or ""
+    token = settings.auth_settings().get("BearerToken", {}).get("value", "")
     admin = Rest(
         host=settings.host,
         authority=Path(settings.ssl_ca_cert) if settings.ssl_ca_cert else None,

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.cluster.addresses import loopback_address
-from tests.cluster.binaries import kubernetes_folder
+from tests.cluster.binaries import CGROUPS, SYSCTLS, kubernetes_folder
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.image import PAUSE, docker_archive, python_layer
 from tests.cluster.processes import await_true, running
 from tests.cluster.rest import Refused
 from tests.cluster.runners import IMAGE
-
-NODE = "node0"
-SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
-CGROUPS = Path("/sys/fs/cgroup")
-HOSTS = Path("/etc/hosts")
 
 
 @contextmanager
@@ -27,19 +22,19 @@ def real_node(plane: ControlPlane, folder: Path) -> Iterator[str]:
     """The name of a Ready node whose containerd has the test image; no pod of it may be left at the end."""
     with ExitStack() as stack:
         stack.enter_context(sysctls_restored())
-        stack.enter_context(name_resolved(NODE, loopback_address(str(folder))))
+        stack.enter_context(ended_in_order())
         stack.callback(remove_cgroups)
         stack.callback(unmount_below, folder)
         socket = stack.enter_context(containerd(folder))
         stack.enter_context(kubelet(plane, folder, socket))
-        await_true("the node is ready", lambda: node_ready(plane), deadline_s=90, log=folder / "kubelet.log")
-        yield NODE
-        plane.admin.delete(f"/api/v1/nodes/{NODE}")
+        await_true("the node is ready", lambda: node_ready(plane), deadline_s=240, log=folder / "kubelet.log")
+        yield plane.node
+        plane.admin.delete(f"/api/v1/nodes/{plane.node}")
 
 
 def node_ready(plane: ControlPlane) -> bool:
     try:
-        conditions = plane.admin.get(f"/api/v1/nodes/{NODE}")["status"].get("conditions", [])
+        conditions = plane.admin.get(f"/api/v1/nodes/{plane.node}")["status"].get("conditions", [])
     except Refused:
         return False
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
@@ -75,7 +70,7 @@ state = "{folder}/state"
     ctr = ("ctr", "--address", str(socket), "--namespace", "k8s.io")
     with running("containerd", ["containerd", "--config", folder / "containerd.toml"], folder):
         log = folder / "containerd.log"
-        await_true("containerd answers", lambda: succeeds(*ctr, "version"), deadline_s=30, log=log)
+        await_true("containerd answers", lambda: succeeds(*ctr, "version"), deadline_s=120, log=log)
         subprocess.run(["nice", *ctr, "images", "import", str(archive)], check=True, capture_output=True)
         yield socket
 
@@ -88,7 +83,7 @@ def succeeds(*argv: str) -> bool:
 def kubelet(plane: ControlPlane, folder: Path, socket: Path) -> Iterator[None]:
     (folder / "kubelet.yaml").write_text(f"""apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-address: {loopback_address(str(folder))}
+address: {plane.node}
 port: 10250
 readOnlyPort: 0
 healthzPort: 0
@@ -111,7 +106,7 @@ volumePluginDir: {folder}/plugins
         kubernetes_folder() / "kubelet",
         f"--config={folder}/kubelet.yaml",
         f"--kubeconfig={plane.kubeconfig('node')}",
-        f"--hostname-override={NODE}",
+        f"--hostname-override={plane.node}",
         f"--root-dir={folder}/kubelet",
         "--container-runtime=remote",
         f"--container-runtime-endpoint=unix://{socket}",
@@ -134,16 +129,13 @@ def sysctls_restored() -> Iterator[None]:
 
 
 @contextmanager
-def name_resolved(name: str, address: str) -> Iterator[None]:
-    """The API server asks the node for logs by this name."""
-    line = f"{address} {name}"
-    before = HOSTS.read_text()
-    HOSTS.write_text(f"{before.rstrip()}\n{line}\n")
+def ended_in_order() -> Iterator[None]:
+    """Whoever terminates the tests gets the machine back as it was, too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        kept = [one for one in HOSTS.read_text().splitlines() if one != line]
-        HOSTS.write_text("\n".join(kept) + "\n")
+        signal.signal(signal.SIGTERM, before)
 
 
 def unmount_below(folder: Path) -> None:

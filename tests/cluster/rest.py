@@ -57,10 +57,10 @@ class Rest:
     def lines(self, path: str) -> Iterator[bytes]:
         """Each line as it comes, of an answer that goes on for a while. Raises Refused, OSError."""
         request = urllib.request.Request(  # noqa: S310 - our own https server
-            f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"}
+            f"{self.host}{path}", headers={"Authorization": f"Bearer {self.token}"} if self.token else {}
         )
         try:
-            with direct(self.authority).open(request, timeout=CALL_S) as answer:
+            with direct(self.authority, self.certificate).open(request, timeout=CALL_S) as answer:
                 yield from answer
         except urllib.error.HTTPError as error:
             with error:

@@ -179,9 +179,10 @@ def test_a_gpu_that_no_node_has_is_the_studys_fault_and_too_many_cores_the_confi
     spec = study(namespace, parallel=8, trials=16)
     admission = KubernetesAdmission(open_api(kubeconfig), spec, spec.runner.kubernetes)
     small = Configuration.of({"cpu_cores": 1, "gpu_type": "T4"})
-    with pytest.raises(UsageError, match="no node has the labels"):
-        admission.room(0, small, ())
+    elsewhere = study("elsewhere", parallel=8, trials=16)
     with fleet(nodes, namespace):
+        with pytest.raises(UsageError, match="no node has the labels"):
+            KubernetesAdmission(open_api(kubeconfig), elsewhere, elsewhere.runner.kubernetes).room(0, small, ())
         assert admission.room(0, small, ()) == Admitted()
         beside = [(number, small) for number in range(1, 5)]
         assert isinstance(admission.room(0, small, beside), Wait)

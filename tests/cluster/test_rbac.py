@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runners.kubernetes_admission import KubernetesAdmission
 from runners.kubernetes_api import KubernetesApi, open_api
 from runners.kubernetes_checks import check_access
 from runners.kubernetes_lease import holding
@@ -18,15 +19,19 @@ from runners.kubernetes_load import ClusterLoadGenerator
 from runners.kubernetes_trial import make_owned, make_owner
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.fault_proxy import Plan, fault_proxy, told
+from tests.cluster.kserve_pod import MODEL
 from tests.cluster.loading_node import LoadingNodes, loading_nodes
 from tests.cluster.processes import await_true
 from tests.cluster.runners import IMAGE, cluster_runner, occupied, options
 from tests.clusters import served
 from tests.contract.load_generator_contract import a_profile
+from tests.specs import a_spec
 from tuner.assemble_load import load_engine
 from tuner.clock import SystemClock
 from tuner.coordination import told_nobody
+from tuner.domain.admission import Admitted
 from tuner.domain.cluster import ClusterOptions, LoadPods
+from tuner.domain.deployment import ModelRef
 from tuner.domain.errors import InfeasibleConfiguration
 from tuner.domain.space import Configuration
 from tuner.manifests.cluster.access import RIGHTS, access_objects, rights
@@ -36,10 +41,11 @@ pytestmark = pytest.mark.cluster
 SMALL = {"cpu_cores": 0.25, "memory_gib": 0.25}
 NODE = "rbac0"
 Used = set[tuple[str, str, str]]
-BY_ADMISSION: Used = {("", "resourcequotas", "list")}
-"""Asked for before each trial, by what says how many fit: not by the parts that run here."""
 NOT_GRANTED: Used = {("", "nodes", "list"), ("", "namespaces", "get")}
-"""Asked for all the same, and done without where it is refused; the optional ClusterRole grants the first."""
+"""Asked for all the same, and done without where it is refused; the optional ClusterRole grants the first.
+
+Pods of the whole cluster are asked for like those of the namespace, and count here as these.
+"""
 OPEN_TO_ALL = "authorization.k8s.io"
 
 
@@ -105,6 +111,8 @@ def whole_study(api: KubernetesApi, kubeconfig: Path, chosen: ClusterOptions) ->
     ) as lease:
         remove_earlier_trials(api, chosen.namespace, "cluster test", lease, clock)
         runner = cluster_runner(kubeconfig, chosen, lease)
+        spec = a_spec(name="cluster test", model=ModelRef(name=MODEL, image=IMAGE, digest=IMAGE))
+        assert KubernetesAdmission(api, spec, chosen).room(1, Configuration.of(SMALL), ()) == Admitted()
         with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
             before = runner.telemetry(deployment)
             load = ClusterLoadGenerator(
@@ -139,7 +147,7 @@ def test_the_role_is_enough_for_a_whole_study_and_nothing_in_it_is_unused(
     print(f"\n{network}: {told(proxy.calls)}")
     assert used - granted(on_network) <= NOT_GRANTED
     if network == "host":
-        assert granted(on_network) - used == BY_ADMISSION
+        assert granted(on_network) - used == set()
     else:
         assert {one for one in granted(on_network) - used if one[1] == "networkpolicies"} == set()
 

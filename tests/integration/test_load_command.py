@@ -13,7 +13,9 @@ import pytest
 from tests.servers.behaviour import GRPC_SERVER, Behaviour, serving
 from tuner import cli
 
-EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s")
+PATIENT = ("--timeout", "60s")
+"""However busy the machine is, no answer of a healthy server is later than that."""
+EASY = ("--rate", "300", "--duration", "2s", "--warmup", "0.2s", *PATIENT)
 WIDE = ("--slo", "latency_p99_ms<=5000")
 BRIEF = ("--model", "identity", "--duration", "0.5s", "--warmup", "0s")
 
@@ -157,7 +159,7 @@ def test_bodies_come_from_files_and_a_recording_is_replayed(load, healthy: str, 
     (tmp_path / "b.json").write_text('{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [0]}]}')
     (tmp_path / "trace.csv").write_text("\n".join(str(k / 100) for k in range(100)))
     files = ("--payload", str(tmp_path / "a.bin"), "--payload", f"{tmp_path / 'b.json'}*3")
-    trace = ("--trace", str(tmp_path / "trace.csv"), "--duration", "1s", "--warmup", "0s")
+    trace = ("--trace", str(tmp_path / "trace.csv"), "--duration", "1s", "--warmup", "0s", *PATIENT)
     _, out, err = load("--target", healthy, "--model", "identity", *files, *trace, "--json")
     document = json.loads(out)
     assert document["errors"] == 0, (document, err)
@@ -177,7 +179,7 @@ def test_other_protocols(load, tmp_path: Path, protocol: str, answer: str, good:
     """The test server's JSON answer has outputs, as TensorFlow Serving's column format has."""
     body = tmp_path / "body.json"
     body.write_text('{"instances": [[1.0]]}')
-    options = ("--protocol", protocol, "--payload", str(body), "--rate", "50", "--duration", "1s", "--json")
+    options = ("--protocol", protocol, "--payload", str(body), "--rate", "50", "--duration", "1s", "--json", *PATIENT)
     with serving(Behaviour(answer=answer)) as port:
         _, out, _ = load("--target", f"http://127.0.0.1:{port}/predict", "--model", "identity", *options)
     document = json.loads(out)

@@ -113,7 +113,15 @@ def test_what_is_not_proven_is_marked_in_every_text():
 def test_nothing_of_a_trial_is_left_in_what_is_deployed():
     for kind in ("manifests", "kserve", "seldon", "kustomize"):
         text = str(export(kind, a_request()).content)
-        for word in ("expires", "servetune/trial", "safe-to-evict", "do-not-disrupt", "managed-by", "ownerReferences"):
+        for word in (
+            "expires",
+            "servetune/trial",
+            "safe-to-evict",
+            "do-not-disrupt",
+            "managed-by",
+            "ownerReferences",
+            "GracePeriod",
+        ):
             assert word not in text, (kind, word)
 
 

@@ -26,7 +26,8 @@ class Deployable:
     `unproven` says why it is not proven, and is empty where it is. `capacity` is of one replica, as mean rates of the
     load's own shape: PASS was certain at its lower end, FAIL at its upper. `cold_start_s` is the longest time that one
     of its deployments took from being asked for to ready, None where there was none. `as_of` is when it was last
-    measured (ISO 8601), empty where it never was. `arrivals` is None where the source does not keep the load's shape.
+    measured (ISO 8601), empty where it never was or is not kept.
+    `arrivals` is None where the source does not keep the load's shape.
     """
 
     study: str

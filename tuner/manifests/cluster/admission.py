@@ -195,7 +195,8 @@ def _quota(seen: ClusterSeen, wanted: Sequence[PlainObject], unseen: Sequence[Pl
             taken = _amounts(used).get(key, _NONE) + coming
             if more and taken + more > limit:
                 return Wait(
-                    f"of the quota {name} {_amount(limit - taken)} {key} are left, and this takes {_amount(more)}"
+                    f"of the quota {name} {_amount(max(limit - taken, _NONE))} {key} are left, "
+                    f"and this takes {_amount(more)}"
                 )
     return Admitted()
 

@@ -187,7 +187,11 @@ def as_production(
         steady(one, options, of, complete=complete) if text_at(one, "name") == name else one
         for one in objects_at(spec, "containers")
     ]
-    return {**template, "spec": {**spec, "containers": containers}}
+    # A trial's server is ended at once; in production it answers what it has begun to.
+    patience = "terminationGracePeriodSeconds"
+    own = object_at(template_of(options.base), "spec") if options.base else {}
+    kept = {key: value for key, value in spec.items() if key != patience or own.get(key) == value}
+    return {**template, "spec": {**kept, "containers": containers}}
 
 
 def serving_container(spec: PlainObject, options: ClusterOptions) -> PlainObject:
