@@ -82,7 +82,7 @@ def test_what_a_lost_worker_should_have_sent_was_never_sent(length: int, workers
         share = share_of(intended_s, part, workers)
         sent = data.draw(st.integers(0, len(share)))
         parts.append(
-            lost(share, timeout_s=1.0, reason=f"{part} was lost")
+            lost(share, timeout_s=profile.timeout_s, reason=f"{part} was lost")
             if part in gone
             else (first(answered(share), sent), HEALTHY)
         )
@@ -94,7 +94,7 @@ def test_what_a_lost_worker_should_have_sent_was_never_sent(length: int, workers
     for k in range(length):
         known = len(parts[k % workers][0]) > k // workers and k % workers not in gone
         assert math.isfinite(run.samples.sent_s[k]) == known
-        assert run.samples.done_s[k] == (answered(intended_s).done_s[k] if known else intended_s[k] + 1.0)
+        assert run.samples.done_s[k] == (answered(intended_s).done_s[k] if known else intended_s[k] + profile.timeout_s)
 
 
 @given(seed=st.integers(0, 10_000), cut=st.integers(0, 40))
