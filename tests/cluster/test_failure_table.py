@@ -101,6 +101,7 @@ def test_more_cores_than_any_node_has_is_infeasible(fails: Callable[..., TunerEr
     fails(InfeasibleConfiguration, "too_large.*Insufficient cpu", knobs={"cpu_cores": 64})
 
 
+@pytest.mark.usefixtures("node")
 def test_a_node_label_that_no_node_has_is_the_studys_fault(fails: Callable[..., TunerError]):
     nowhere = (("on_demand", (("pool", "nowhere"),)),)
     fails(UsageError, "no_such_node", capacity_labels=nowhere)
