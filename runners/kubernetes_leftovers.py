@@ -106,9 +106,10 @@ def _remove_of_study(
     api: KubernetesApi, namespace: str, study: str, found: Sequence[ClusterLeftover], clock: Clock, *, lease_s: float
 ) -> None:
     trials = [one for one in found if isinstance(one, TrialLeft)]
-    if _living(api, namespace, study):
-        # Of a holder before the one who lives: he has no use for them.
-        _remove_trials(api, trials, clock)
+    live = _living(api, namespace, study)
+    if live:
+        # Of a holder before the one who lives. One who seemed gone when we looked may have renewed since.
+        _remove_trials(api, [one for one in trials if _maker(one.owner) not in live], clock)
         return
     with holding(api, namespace=namespace, study=study, lease_s=lease_s, clock=clock, tell=told_nobody, who="clean-"):
         _remove_trials(api, trials, clock)
@@ -133,11 +134,11 @@ def _remove_trials(api: KubernetesApi, trials: Sequence[TrialLeft], clock: Clock
         remove(api, one.namespace, one.trial, one.owner, clock, within_s=TEARDOWN_S, uid=uid)
 
 
-def _living(api: KubernetesApi, namespace: str, study: str) -> bool:
+def _living(api: KubernetesApi, namespace: str, study: str) -> tuple[Coordinator, ...]:
     selector = selector_of(study_labels(study))
     with refusals_explained(f"namespace {namespace}"):
         leases = api.list(collection("coordination.k8s.io/v1", "Lease", namespace), selector=selector).items
-    return any(not lease_is_over(one, datetime.now(UTC)) for one in leases)
+    return tuple(coordinator_of(one) for one in leases if not lease_is_over(one, datetime.now(UTC)))
 
 
 def _is_left(owner: PlainObject, live: Mapping[str, Coordinator], now: datetime) -> bool:

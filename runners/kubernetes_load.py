@@ -100,7 +100,7 @@ class ClusterLoadGenerator:
         the server not to blame; UsageError if no load of this study can be sent, or it did not end in time.
         """
         planned = self._engine.plan(deployment, profile)
-        refuse_unprintable(planned)
+        refuse_unprintable(planned.result_bytes)
         place = self._place(deployment.deployment_id)
         work = self._work(place, planned)
         jobs = load_objects(self._options, work)
@@ -150,12 +150,12 @@ class ClusterLoadGenerator:
                     )
 
 
-def refuse_unprintable(planned: PlannedLoad) -> None:
+def refuse_unprintable(result_bytes: int) -> None:
     """Raises UsageError for a run whose result would not fit into a pod's log."""
-    if planned.result_bytes > MOST_RESULT_BYTES:
+    if result_bytes > MOST_RESULT_BYTES:
         raise UsageError(
-            f"the result of one run of load would have {planned.result_bytes} bytes; at most {MOST_RESULT_BYTES} fit",
-            hint="lower load.window_s or load.target_rps: about 411,000 requests are the most in one run",
+            f"the result of one run of load would have {result_bytes} bytes; at most {MOST_RESULT_BYTES} fit",
+            hint="lower load.target_rps or the windows of load and confirm: at most about 411,000 requests",
         )
 
 

@@ -55,6 +55,7 @@ class _Running:
     ready: Ready
     http: TritonHttp
     places: Iterator[TrialPlace]
+    attempt: int
 
 
 class KubernetesRunner:
@@ -104,7 +105,9 @@ class KubernetesRunner:
                 ready = watch.await_ready()
             with self._reached(ready, http_port(self._options, trial)) as http:
                 places = map(partial(self._place, trial, objects, uid), count(1))
-                self._running[deployment_id] = _Running(watch=watch, ready=ready, http=http, places=places)
+                self._running[deployment_id] = _Running(
+                    watch=watch, ready=ready, http=http, places=places, attempt=trial.id.attempt
+                )
                 yield self._deployment(deployment_id, trial, ready, http, self._clock.now_s() - begun_s)
         finally:
             with undisturbed():
@@ -123,7 +126,8 @@ class KubernetesRunner:
             pods = running.watch.objects()
         lost = spoiled(running.ready, pods)
         state = running.watch.judged(pods)
-        if lost and isinstance(state, Infeasible) and state.reason == "out_of_memory":
+        # Once is an accident, twice is what this configuration does under load.
+        if lost and isinstance(state, Infeasible) and (state.reason == "out_of_memory" or running.attempt > 1):
             raise InfeasibleConfiguration(f"while serving: {as_error(state).message}")
         if lost:
             raise TransientFailure(lost)
@@ -198,6 +202,11 @@ class KubernetesRunner:
             if refused.unanswered:
                 self._remove(trial, objects)
             raise
+        except BaseException:
+            # Stopped by a signal while nobody knows whether it was made.
+            with undisturbed():
+                self._remove(trial, objects)
+            raise
 
     def _remove(self, trial: ServedTrial, objects: TrialObjects, uid: str = "") -> None:
         namespace, within_s = self._options.namespace, self._options.deadlines.teardown_s
@@ -218,7 +227,7 @@ class KubernetesRunner:
         inputs, batched = http.inputs(trial.model.name)
         return Deployment(
             deployment_id=deployment_id,
-            endpoint=f"http://{http.host}:{http.port}",
+            endpoint=f"http://{f'[{http.host}]' if ':' in http.host else http.host}:{http.port}",
             model_name=trial.model.name,
             inputs=inputs,
             batched=batched,

@@ -101,7 +101,12 @@ def cluster_options(spec: StudySpec) -> ClusterOptions:
 def cluster_preflight(spec: StudySpec) -> None:
     """Raises UsageError for what no cluster can be asked for; asks none."""
     refuse_unknown_knobs(knob.name for knob in spec.space.knobs)
-    refuse_impossible(cluster_options(spec), spec.space, spec.pricing.footprint, spec.pricing.book.term)
+    options = cluster_options(spec)
+    refuse_impossible(options, spec.space, spec.pricing.footprint, spec.pricing.book.term)
+    if options.load.sent_from == "pods":
+        from tuner.assemble_load import refuse_unprintable_loads
+
+        refuse_unprintable_loads(spec)
 
 
 def manifest_writer(spec: StudySpec, expires_at: str) -> Callable[[Configuration], tuple[PlainObject, ...]]:

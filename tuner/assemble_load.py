@@ -15,17 +15,30 @@ from load_profiles.payload_files import file_bodies
 from load_profiles.plan import START_UP_S, longest_s
 from load_profiles.sealed_messages import SECRET_VARIABLE
 from runners.kubernetes_api import KubernetesApi
-from runners.kubernetes_load import ClusterLoadGenerator, LoadEngine, PlannedLoad
+from runners.kubernetes_load import ClusterLoadGenerator, LoadEngine, PlannedLoad, refuse_unprintable
 from runners.kubernetes_trial import TrialPlace
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.cluster import ClusterOptions
 from tuner.domain.deployment import Deployment
 from tuner.domain.load import LoadProfile, LoadRun
+from tuner.domain.spec import StudySpec
 from tuner.manifests.cluster.load_jobs import PLAN_FOLDER
 from tuner.ports import Clock, LoadGenerator
 
 NO_DESCRIPTOR = -1
 HEAD_BYTES = 1000
+
+
+def refuse_unprintable_loads(spec: StudySpec) -> None:
+    """Raises UsageError where a proof's result would not fit into a pod's log: known before hours of search."""
+    for window_s in {spec.load.window_s, spec.confirm.window_s}:
+        profile = spec.load_profile(replicas=1, window_s=window_s, seed=0)
+        refuse_unprintable(result_bytes(profile))
+
+
+def result_bytes(profile: LoadProfile) -> int:
+    """How large the result of one run will be."""
+    return HEAD_BYTES + REQUEST_BYTES * len(intended_starts_s(profile))
 
 
 @contextmanager
@@ -79,7 +92,7 @@ def planned_load(deployment: Deployment, profile: LoadProfile) -> PlannedLoad:
         target=str(HostPort(address.hostname or "", address.port or 80)),
         # Workers load their libraries, then make their requests.
         lasts_s=2.0 * START_UP_S + longest_s(profile),
-        result_bytes=HEAD_BYTES + REQUEST_BYTES * len(intended_starts_s(profile)),
+        result_bytes=result_bytes(profile),
         files=files,
     )
 

@@ -24,6 +24,7 @@ from tuner.manifests.cluster.gpu_sharing import ShareAsk, ask_for_share
 from tuner.manifests.cluster.placement import gpu_nodes, term_nodes
 from tuner.manifests.cluster.quantities import cpu_quantity, exact, memory_quantity
 from tuner.manifests.cluster.trial import CLUSTER_KNOBS, CLUSTER_PREFIXES, SERVER
+from tuner.manifests.plain import Plain, PlainObject, object_at
 from tuner.spec_cluster_model import BaseSection, ClusterModelSection, KubernetesSection
 from tuner.spec_model import StudyDraft
 from tuner.spec_problems import Finding
@@ -123,9 +124,24 @@ def read_base(section: BaseSection, folder: Path) -> BasePod | Finding:
     if not isinstance(manifest, dict):
         return Finding(place, f"{section.file} holds no manifest", "one Deployment, Pod or PodTemplate")
     try:
-        return base_pod(manifest, section.container or "", section.repository or "")
+        return base_pod(_unlabelled(manifest), section.container or "", section.repository or "")
     except UsageError as error:
         return Finding((*SECTION, "base"), error.message, error.hint, at_key=True)
+
+
+def _unlabelled(manifest: PlainObject) -> PlainObject:
+    """A bare pod or pod template without its labels: by any of them a service may find it, and send it traffic."""
+    match manifest.get("kind"):
+        case "PodTemplate":
+            template = object_at(manifest, "template")
+            return {**manifest, "template": {**template, "metadata": _less_labels(template)}}
+        case "Pod" | None:
+            return {**manifest, "metadata": _less_labels(manifest)}
+    return manifest
+
+
+def _less_labels(one: PlainObject) -> dict[str, Plain]:
+    return {key: value for key, value in object_at(one, "metadata").items() if key != "labels"}
 
 
 def check_cluster(draft: StudyDraft) -> Iterator[Finding]:

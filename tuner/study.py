@@ -93,7 +93,8 @@ class _Course:
         # When the first of those that run began, on the study's clock and on the bench's.
         self._begun_s = (0.0, 0.0)
         self._most_seen = spec.surely_at_once
-        self._recording, self._awaited, self._waited_s = False, "", 0.0
+        self._recording, self._awaited = False, ""
+        self._waits_since_s: float | None = None
 
     def run(self, lanes: Lanes) -> Conclusion:
         """To the end."""
@@ -168,7 +169,7 @@ class _Course:
             least_cost_per_hour=plan.unit_cost_per_hour * min(plan.replica_counts),
         )
         self._most_seen = max(self._most_seen, len(self._pending))
-        self._awaited, self._waited_s = "", 0.0
+        self._awaited, self._waits_since_s = "", None
         lanes.begin(partial(run_trial, self._spec, plan, bench=self._bench, watch=self._watch))
 
     def _collect(self, lanes: Lanes, *, within_s: float | None = None) -> None:
@@ -195,13 +196,15 @@ class _Course:
         if self._pending:
             self._collect(lanes, within_s=ROOM_POLL_S)
             return
-        if self._waited_s >= self._spec.budget.wall_time_s:
+        now_s = self._bench.clock.now_s()
+        # By the clock: a cluster that does not answer takes longer to say so than we pause.
+        self._waits_since_s = now_s if self._waits_since_s is None else self._waits_since_s
+        if now_s - self._waits_since_s >= self._spec.budget.wall_time_s:
             raise InfrastructureError(
-                f"no trial found room in {self._waited_s:.0f} s: {reason}",
+                f"no trial found room in {now_s - self._waits_since_s:.0f} s: {reason}",
                 hint="make room, and run the same command again: the study goes on where it was",
             )
         self._bench.clock.sleep(ROOM_POLL_S)
-        self._waited_s += ROOM_POLL_S
 
     def _underway(self) -> Underway:
         return Underway(pending=tuple(self._pending.values()), now_s=self._now_s(), at_once=self._most_seen)

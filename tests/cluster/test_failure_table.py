@@ -101,6 +101,7 @@ def test_more_cores_than_any_node_has_is_infeasible(fails: Callable[..., TunerEr
     fails(InfeasibleConfiguration, "too_large.*Insufficient cpu", knobs={"cpu_cores": 64})
 
 
+@pytest.mark.usefixtures("node")
 def test_a_node_label_that_no_node_has_is_the_studys_fault(fails: Callable[..., TunerError]):
     nowhere = (("on_demand", (("pool", "nowhere"),)),)
     fails(UsageError, "no_such_node", capacity_labels=nowhere)
@@ -183,12 +184,20 @@ def test_a_pod_that_somebody_removes_is_transient(
     assert occupied(plane.admin, namespace) == []
 
 
-@pytest.mark.parametrize(("reason", "reaction"), [("OOMKilled", InfeasibleConfiguration), ("Error", TransientFailure)])
+@pytest.mark.parametrize(
+    ("reason", "attempt", "reaction"),
+    [
+        ("OOMKilled", 0, InfeasibleConfiguration),
+        ("Error", 0, TransientFailure),
+        ("Error", 1, InfeasibleConfiguration),
+    ],
+)
 def test_a_restart_in_mid_measurement_voids_it(
-    plane: ControlPlane, node: FakeNodes, namespace: str, *, reason: str, reaction: type[TunerError]
+    plane: ControlPlane, node: FakeNodes, namespace: str, *, reason: str, attempt: int, reaction: type[TunerError]
 ):
+    """And a second time it is no accident any more."""
     runner = cluster_runner(plane.kubeconfig(), options(namespace))
-    with runner.deploy(Configuration.of(SMALL), deployment_id="t-1-0") as deployment:
+    with runner.deploy(Configuration.of(SMALL), deployment_id=f"t-1-{attempt}") as deployment:
         assert runner.telemetry(deployment).restarts == 0
         path = f"/api/v1/namespaces/{namespace}/pods/{dict(deployment.facts)['pod']}"
         status = plane.admin.get(path)["status"]["containerStatuses"][0]

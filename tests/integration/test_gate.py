@@ -274,7 +274,7 @@ def test_an_interrupted_gate_ends_with_130(locked, tmp_path):
     assert slow.stderr is not None
     slow.stderr.readline()
     slow.send_signal(signal.SIGINT)
-    out, err = slow.communicate(timeout=60)
+    out, err = slow.communicate(timeout=240)
     assert (slow.returncode, out) == (130, "")
     assert "no verdict" in err
 

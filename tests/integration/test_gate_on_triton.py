@@ -6,6 +6,7 @@ The service waits instead of computing, so that a busy machine hardly changes ho
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,14 @@ import pytest
 from tests.integration.test_command_line import servetune  # noqa: F401 - the fixture
 from tests.integration.test_gate import gate
 
-pytestmark = [pytest.mark.triton, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.triton,
+    pytest.mark.campaign,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(
+        "SERVETUNE_TEST_GATE" not in os.environ, reason="takes ten minutes and more: SERVETUNE_TEST_GATE=1 runs it"
+    ),
+]
 
 MODEL = """\
 import time
@@ -90,8 +98,13 @@ def service(tmp_path: Path) -> Path:
 
 
 def lock_it(command) -> None:
-    """The service tuned, and its answer locked."""
-    for words in (("tune", "study.yaml", "-q"), ("baseline", "update", "study.yaml", "--reason", "first release")):
+    """The service tuned, and its answer locked.
+
+    With a margin for a machine that others use too: windows of three seconds say little about a p99 there.
+    """
+    rules = ("--set", "saturated_rps=error:0.10", "--set", "latency_p99_ms=warn")
+    update = ("baseline", "update", "study.yaml", "--reason", "first release", *rules)
+    for words in (("tune", "study.yaml", "-q"), update):
         done = command(*words)
         assert done.code == 0, done.err + done.out
 
@@ -116,6 +129,7 @@ def test_a_release_passes_a_slower_one_is_stopped_and_prices_are_told_apart(serv
     assert worst["change"] < -0.10
     assert document["differences"][0]["field"] == "model"
     assert "REGRESSION" in Path("comment.md").read_text()
+    print(Path("comment.md").read_text())
 
     (service / "prices.csv").write_text(PRICES.replace("0.03,2026-11-01", "0.06,2026-11-20"))
     done, document = gate(servetune, "study.yaml", "--check", "--storage", "sqlite:///other.db")

@@ -76,7 +76,7 @@ def kill_at(study: Path, storage: str, phase: str, count: int, delay_s: float, *
         env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         check=False,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr

@@ -51,6 +51,21 @@ def test_a_node_with_room_takes_it():
     assert admit(seen(a_node()), [pod()]) == Admitted()
 
 
+def test_devices_whose_plugin_is_away_are_waited_for_and_not_given_up():
+    """It takes them out of what is allocatable only: one moment of that must not make a card infeasible for good."""
+    node = gpu_node("node0", 0)
+    node["status"]["capacity"] = {GPU: "2"}
+    assert isinstance(admit(seen(node), [pod(**{GPU: "1"})]), Wait)
+    assert isinstance(admit(seen(node), [pod(**{GPU: "3"})]), Never)
+
+
+def test_a_strangers_pod_behind_a_gate_does_not_wait_for_room():
+    node = gpu_node("node0", 1)
+    gated = pod(spec={"schedulingGates": [{"name": "example.com/quota"}]}, **{GPU: "1"})
+    assert admit(seen(node, pods=(gated,)), [pod(**{GPU: "1"})]) == Admitted()
+    assert isinstance(admit(seen(node, pods=(pod(**{GPU: "1"}),)), [pod(**{GPU: "1"})]), Wait)
+
+
 def test_what_runs_there_and_what_is_still_to_come_is_not_given_twice():
     node = gpu_node("node0", 2)
     one, taken = pod(**{GPU: "1"}), pod("node0", **{GPU: "1"})

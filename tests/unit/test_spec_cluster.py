@@ -9,8 +9,9 @@ import pytest
 
 from tests.clusters import BASE, DIGEST
 from tests.specs import a_spec
+from tuner.assemble import preflight
 from tuner.domain.cluster import ModelBucket, ModelClaim, ModelImage
-from tuner.domain.errors import SpecError
+from tuner.domain.errors import SpecError, UsageError
 from tuner.domain.spec import StudySpec
 from tuner.fingerprint import _comparable, fingerprint
 from tuner.spec_file import load_spec
@@ -105,6 +106,26 @@ def test_a_base_template_is_read(tmp_path: Path):
     options = options_of(tmp_path, section)
     assert options.base.container == "triton"
     assert '"proxy"' in options.base.template_json
+
+
+@pytest.mark.parametrize("kind", ["Pod", "PodTemplate"])
+def test_a_bare_template_is_not_found_by_any_service(tmp_path: Path, kind: str):
+    """A Deployment says which labels are its service's; a pod does not."""
+    pod = BASE["spec"]["template"] | {"metadata": {"name": "web-1", "labels": {"app": "web", "tier": "front"}}}
+    manifest = {"apiVersion": "v1", "kind": kind} | (pod if kind == "Pod" else {"template": pod})
+    (tmp_path / "pod.yaml").write_text(to_yaml(manifest))
+    section = a_section() | {"base": {"file": "pod.yaml", "container": "triton"}}
+    del section["image"], section["model"]
+    assert "front" not in options_of(tmp_path, section).base.template_json
+
+
+def test_a_proof_whose_result_no_log_holds_is_refused_at_once(tmp_path: Path):
+    load_section = {"arrivals": "poisson", "target_rps": 9000, "warmup_s": 1, "window_s": 10}
+    few = {"cpu_cores": [1], "gpu_type": ["T4"]}
+    spec = load(tmp_path, a_study(a_section(), load=load_section, knobs=few, confirm={"window_s": 60}))
+    with pytest.raises(UsageError, match=r"result of one run of load would have \d+ bytes"):
+        preflight(spec)
+    preflight(load(tmp_path, a_study(a_section(), knobs=few)))
 
 
 def test_an_image_that_serves_may_be_the_study_s_model(tmp_path: Path):

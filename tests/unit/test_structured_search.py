@@ -14,7 +14,7 @@ from tests.specs import space_of
 from tests.worlds import a_measurement, a_problem, a_trial, explore, queue_world
 from tuner.domain.deployment import Telemetry
 from tuner.domain.errors import UsageError
-from tuner.domain.trial import Level, Measured, Proposal
+from tuner.domain.trial import Infeasible, Level, Measured, Proposal
 from tuner.gpu_catalogue import gpu_type, read_gpu_types, shipped_gpu_types
 from tuner.search import stdio
 from tuner.search.structured.engine import Step, Stop, StructuredSearch
@@ -218,6 +218,22 @@ class TestWhatServersSay:
         (seen,) = observations_of(problem, terrain_of(problem), trial)
         assert seen.service_ms == pytest.approx(20.0)
         assert seen.mean_batch == pytest.approx(4.0)
+
+    @pytest.mark.parametrize(
+        ("reason", "outcome"),
+        [
+            ("gpu_out_of_memory: CUDA out of memory", "out_of_memory"),
+            ("out of GPU memory: the model needs 9 GiB, the share gives 4 GiB", "out_of_memory"),
+            ("out_of_memory: the kernel killed the server for its memory limit", "infeasible"),
+            ("no node is large enough for cpu 64, memory 4Gi, nvidia.com/gpu 1", "infeasible"),
+            ("above_quota: the quota q has 64Gi limits.memory at most", "infeasible"),
+        ],
+    )
+    def test_a_hosts_memory_says_nothing_of_the_accelerators(self, reason, outcome):
+        problem = a_problem(space_of(cpu_cores=(2,), gpu_type=("T4",), max_batch_size=(8,)), max_replicas=1)
+        trial = a_trial(problem, 0, problem.space.at(0), Infeasible(reason=reason))
+        (seen,) = observations_of(problem, terrain_of(problem), trial)
+        assert seen.outcome == outcome
 
     def test_a_server_that_was_given_up_on_may_have_more_capacity_than_it_showed(self):
         """Cores that all present share finish nothing in time: what was answered bounds the capacity from below."""

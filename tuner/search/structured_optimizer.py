@@ -169,9 +169,13 @@ def observations_of(problem: SearchProblem, terrain: Terrain, trial: Trial) -> I
             yield Observation(row=first, outcome="failed")
 
 
+# A cluster's words for a host's memory, a node's size and a quota: of the accelerator's memory they say nothing.
+_OF_THE_HOST = ("the kernel killed", "no node is large enough", "too_large", "quota", "outside_limit_range")
+
+
 def _refusal(reason: str) -> Outcome:
     text = reason.lower()
-    if "memory" in text:
+    if "memory" in text and not any(words in text for words in _OF_THE_HOST):
         return "out_of_memory"
     return "unschedulable" if "slice" in text or "schedul" in text else "infeasible"
 

@@ -86,7 +86,9 @@ def is_over(pod: PlainObject) -> bool:
 
 
 def _unplaced(pods: Iterable[PlainObject]) -> list[PlainObject]:
-    return [pod for pod in pods if not is_over(pod) and not text_at(pod, "spec", "nodeName")]
+    """Pods that the scheduler may place any moment. One behind a gate does not wait for room."""
+    waiting = (pod for pod in pods if not is_over(pod) and not text_at(pod, "spec", "nodeName"))
+    return [pod for pod in waiting if not objects_at(pod, "spec", "schedulingGates")]
 
 
 def _open_nodes(seen: ClusterSeen) -> list[_Node]:

@@ -56,9 +56,15 @@ def _requests(container: PlainObject) -> dict[str, Fraction]:
 
 
 def _holds(node: PlainObject, asked: dict[str, Fraction]) -> bool:
-    allocatable = object_at(node, "status", "allocatable")
+    """Of devices, what the node ever had: a device plugin that is away for a moment makes them unallocatable."""
+    allocatable, capacity = (object_at(node, "status", key) for key in ("allocatable", "capacity"))
+
+    def most(name: str) -> Fraction:
+        stated = (allocatable.get(name), capacity.get(name) if "/" in name else None)
+        return max(amount_of(one) or Fraction(0) for one in stated)
+
     counted = {name: amount for name, amount in asked.items() if name not in NOT_ADVERTISED}
-    return all((amount_of(allocatable.get(name)) or Fraction(0)) >= amount for name, amount in counted.items())
+    return all(most(name) >= amount for name, amount in counted.items())
 
 
 def amount_of(value: Plain) -> Fraction | None:

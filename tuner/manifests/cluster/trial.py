@@ -36,7 +36,7 @@ class ServedTrial:
     """`config_pbtxt` is the rendered text; empty: the model's own stands. `expires_at` is RFC 3339.
 
     `http_port`, and the two after it (gRPC, metrics), are the server's; on the host's network each trial has its own.
-    `beside_others`: other trials of the study may run at the same time.
+    `beside_others`: other trials may run at the same time, of this study or of another.
     `coordinator` holds the study's lease; None for objects that somebody applies by hand.
     """
 
@@ -89,7 +89,8 @@ def served_trial(
         expires_at=expires_at,
         config_pbtxt=config_pbtxt,
         http_port=http_port,
-        beside_others=spec.runner.parallel_trials != 1,
+        # One at a time is not alone: another study may run in the same namespace.
+        beside_others=True,
         coordinator=coordinator,
     )
 
