@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from tuner.gate.result import GateResult, MetricVerdict, Outcome
+from tuner.gate.sequential import Change
 from tuner.gate.words import (
     changed,
     cost_text,
@@ -25,14 +26,15 @@ CUT = "\n\n… left out because it would be too long: `gate.json` has it all …
 
 
 def marker(result: GateResult) -> str:
-    """A hidden line by which the comment of the same study is found again, to be updated in place."""
+    """A hidden line by which the comment of the same study and mode is found again, to be updated in place."""
     name = hashlib.sha256(result.study.encode()).hexdigest()[:12]
-    return f"<!-- servetune-gate {name} -->"
+    return f"<!-- servetune-gate {name} {result.mode} -->"
 
 
 def comment(result: GateResult) -> str:
-    """At most MOST_COMMENT_BYTES; one line and the marker where the gate passed."""
-    if result.outcome is Outcome.PASSED:
+    """At most MOST_COMMENT_BYTES; one line and the marker where the gate passed and no metric needs a second look."""
+    doubtful = any(metric.change in (Change.REGRESSION, Change.INCONCLUSIVE) for metric in result.metrics)
+    if result.outcome is Outcome.PASSED and not doubtful:
         return f"{marker(result)}\n✅ {_text(verdict_line(result))}{_cost_line(result)}\n"
     return f"{marker(result)}\n{_cut(_body(result), MOST_COMMENT_BYTES - len(marker(result).encode()) - 1)}"
 

@@ -18,7 +18,13 @@ from tuner.manifests.config_pbtxt import scheduling
 from tuner.manifests.exports.autoscaling import hpa_object, keda_object, scaler_notes
 from tuner.manifests.exports.helm import helm_values, unmapped
 from tuner.manifests.exports.kustomize import kustomize_notes, kustomize_patch
-from tuner.manifests.exports.model_config import backend_parameters, partial_config, tunes_config
+from tuner.manifests.exports.model_config import (
+    as_served,
+    backend_parameters,
+    partial_config,
+    serving_notes,
+    tunes_config,
+)
 from tuner.manifests.exports.place import Exported, ExportPlace, commented, provenance, unknowns
 from tuner.manifests.exports.production import cluster_of, manifest_notes, production_objects, takes_config
 from tuner.manifests.exports.secrets import refuse_secrets
@@ -167,16 +173,16 @@ def _plan(request: ExportRequest) -> ScalingPlan:
 
 def _config(request: ExportRequest) -> _Config:
     """The user's own config.pbtxt with the tuned values in it, else those alone. Raises UsageError."""
-    of = request.of
+    of, served = as_served(request.of), serving_notes(request.of)
     if not tunes_config(of):
         return _Config(text=request.own.config_pbtxt, complete=True)
     if not request.own.config_pbtxt:
-        return _Config(text=partial_config(of), complete=False, notes=(AUTO_COMPLETE,))
+        return _Config(text=partial_config(of), complete=False, notes=(AUTO_COMPLETE, *served))
     from runners.triton_config_text import tune_config_pbtxt
 
     text = tune_config_pbtxt(request.own.config_pbtxt, scheduling(of.configuration), parameters=backend_parameters(of))
     notes = ("comments of the own config.pbtxt are not kept",) if "#" in request.own.config_pbtxt else ()
-    return _Config(text=text, complete=True, notes=notes)
+    return _Config(text=text, complete=True, notes=(*notes, *served))
 
 
 def _objects(request: ExportRequest, objects: Iterable[PlainObject], notes: tuple[str, ...]) -> Exported:

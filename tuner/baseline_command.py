@@ -18,6 +18,7 @@ from tuner.domain.recommendation import Proven
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
 from tuner.fingerprint import prices_used
+from tuner.gate.fingerprint import refuse_unknown_place
 from tuner.gate.lock import Lock, Waiver, lock_of
 from tuner.gate.metrics import Level, Rule, metric_named
 from tuner.lock_file import lock_from, read_lock, write_lock
@@ -48,6 +49,7 @@ def update_baseline(study: str, storage_url: str, order: LockOrder) -> tuple[str
     if not order.reason.strip():
         raise UsageError("a lock file is not written without a reason", hint="--reason 'why it changes'")
     spec, history = find_study(study, storage_url)
+    refuse_unknown_place(spec)
     proposed = locked_answer(spec, history, order.reason.strip())
     if isinstance(proposed, tuple):
         return proposed

@@ -19,11 +19,11 @@ from pydantic_core import to_json
 from tuner import __version__
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
-from tuner.gate.fingerprint import fingerprint_of
+from tuner.gate.fingerprint import fingerprint_of, runner_text
 from tuner.gate.lock import Lock, prices_for
 from tuner.gate.pairs import Pair
 
-FORMAT = 1
+FORMAT = 2
 
 
 @cache
@@ -31,19 +31,19 @@ def _adapter() -> TypeAdapter[Pair]:
     return TypeAdapter(Pair)
 
 
-def cache_key(lock: Lock, spec: StudySpec, configuration: Configuration, replicas: int) -> str:
+def cache_key(lock: Lock, deployed: StudySpec, spec: StudySpec, configuration: Configuration, replicas: int) -> str:
     """The same for the same two specs under the same load on this machine by this servetune."""
     candidate = fingerprint_of(spec, configuration, (), prices_for(spec.pricing, configuration), tool=__version__)
-    then = lock.fingerprint
+    then = replace(lock.fingerprint, runner=runner_text(deployed))
     parts = [
         FORMAT,
         platform.node(),
-        [then.configuration, then.model, then.engine, then.server, then.driver, then.gpu, then.machine],
+        [then.configuration, then.model, then.runner, then.engine, then.server, then.driver, then.gpu, then.machine],
         lock.spec.replicas,
-        [candidate.configuration, candidate.model, candidate.load, candidate.slos, candidate.tool],
+        [candidate.configuration, candidate.model, candidate.runner, candidate.load, candidate.slos, candidate.tool],
         replicas,
         [spec.load.target_rps, spec.headroom, spec.load.warmup_s, spec.confirm.window_s, spec.search.seed],
-        [spec.pricing.footprint.cpu_cores, spec.pricing.footprint.memory_gib, spec.pricing.footprint.gpu_type],
+        [deployed.load.warmup_s, deployed.confirm.window_s, deployed.timeout_s, spec.timeout_s],
     ]
     return hashlib.sha256(json.dumps(parts, allow_nan=False).encode()).hexdigest()[:32]
 

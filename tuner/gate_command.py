@@ -14,6 +14,7 @@ from tuner.commands import STUDY_SUFFIXES, find_study, storage_exists
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
 from tuner.gate.check import check
+from tuner.gate.fingerprint import refuse_unknown_place
 from tuner.gate.result import GateResult
 from tuner.gate_order import GateOrder
 from tuner.lock_file import read_lock
@@ -41,6 +42,7 @@ def run_gate(order: GateOrder, console: Console, *, quiet: bool = False) -> Gate
     """Raises LockUnusable, SpecError, UsageError, BudgetRefused, InfrastructureError."""
     lock = read_lock(order.lock, today=datetime.now(UTC).date())
     spec, history = asked(order)
+    refuse_unknown_place(spec)
 
     def told(line: str) -> None:
         if not quiet:

@@ -41,7 +41,9 @@ class MeasuredSide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairPlan:
-    """How pairs are measured. One replica gets its part of the target load, then for a while `overload_rps`."""
+    """How pairs are measured. One replica gets its part of the target load, then for a while `overload_rps`: what
+    one deployed replica cannot carry.
+    """
 
     saturation_s: float
     overload_rps: float
@@ -119,14 +121,23 @@ def _pair(sides: dict[Side, MeasuredSide], plan: PairPlan, number: int, *, attem
     for name in order_of(number):
         side = sides[name]
         side_begin_s = side.bench.clock.now_s()
-        readings[name] = _served(side, plan, number, attempt)
+        readings[name] = _served(side, overload_for(side, sides["deployed"], plan), number, attempt)
         elapsed_s += side.bench.clock.now_s() - side_begin_s
+    if not readings["deployed"].saturated:
+        raise InvalidMeasurement(
+            f"the deployed side was not saturated by {plan.overload_rps:.4g} rps: it carries more than when calibrated"
+        )
     return Pair(
         number=number,
         deployed=readings["deployed"],
         candidate=readings["candidate"],
         elapsed_s=max(elapsed_s, clock.now_s() - begin_s),
     )
+
+
+def overload_for(side: MeasuredSide, deployed: MeasuredSide, plan: PairPlan) -> PairPlan:
+    """The plan for one replica of a side: all replicas of either side together get the same overload."""
+    return replace(plan, overload_rps=plan.overload_rps * deployed.replicas / side.replicas)
 
 
 def _served(side: MeasuredSide, plan: PairPlan, number: int, attempt: int) -> Reading:

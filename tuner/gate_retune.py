@@ -17,8 +17,8 @@ from tuner.domain.errors import BudgetRefused
 from tuner.domain.recommendation import Evidence, Proven, Unproven
 from tuner.domain.spec import StudySpec
 from tuner.fingerprint import fingerprint
-from tuner.gate.check import cost_metric, slo_verdicts
-from tuner.gate.cost import Bought, CostSplit, split_cost
+from tuner.gate.check import cost_metric, cost_of_load, slo_verdicts
+from tuner.gate.cost import Bought, CostSplit, completed, split_cost
 from tuner.gate.fingerprint import differences, fingerprint_of
 from tuner.gate.lock import Lock, facts_of, prices_for
 from tuner.gate.result import GateResult, MetricVerdict, Outcome, outcome_of
@@ -34,6 +34,7 @@ def retune(order: GateOrder, lock: Lock, spec: StudySpec, console: Console, *, q
 
     Raises BudgetRefused, InfrastructureError, UsageError, SpecError.
     """
+    completed(lock.pricing, spec.pricing)
     refuse_budget(order, spec)
     anew = study_of_today(order, spec)
     answer = tune_study(anew, order.storage, console, access=order.access, quiet=quiet, verbose=False)
@@ -42,7 +43,7 @@ def retune(order: GateOrder, lock: Lock, spec: StudySpec, console: Console, *, q
     evidence = conclusion.evidence if isinstance(conclusion, Proven | Unproven) else None
     outcome = ENDINGS[answer.exit_code]
     cost = None if evidence is None else _cost(lock, spec, evidence)
-    metrics: tuple[MetricVerdict, ...] = () if cost is None else (cost_metric(lock, cost),)
+    metrics = () if cost is None else _metrics(lock, spec, cost)
     slos = slo_verdicts(evidence.tallies, evidence.counts) if evidence and evidence.runs else ()
     if outcome is Outcome.PASSED:
         outcome = outcome_of(metrics, slos)
@@ -68,6 +69,12 @@ def retune(order: GateOrder, lock: Lock, spec: StudySpec, console: Console, *, q
         reproduce=order.reproduce,
         on_inconclusive=order.on_inconclusive,
     )
+
+
+def _metrics(lock: Lock, spec: StudySpec, cost: CostSplit) -> tuple[MetricVerdict, ...]:
+    """The cost; a higher load's part of it is no release's fault."""
+    metric = cost_metric(lock, cost, by_load=cost_of_load(lock, spec.required_rps))
+    return () if metric.level == "off" else (metric,)
 
 
 def refuse_budget(order: GateOrder, spec: StudySpec) -> None:
@@ -106,12 +113,14 @@ def _cost(lock: Lock, spec: StudySpec, evidence: Evidence) -> CostSplit:
     then_rps = required_rps(lock.load.target_rps, lock.load.headroom)
     before = Bought(
         configuration=lock.configuration,
+        footprint=lock.spec.footprint,
         replicas=lock.spec.replicas,
         required_rps=then_rps,
         carried_rps=then_rps / lock.spec.replicas,
     )
     after = Bought(
         configuration=candidate.configuration,
+        footprint=spec.pricing.footprint,
         replicas=candidate.replicas,
         required_rps=spec.required_rps,
         carried_rps=spec.required_rps / candidate.replicas,

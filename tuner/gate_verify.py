@@ -9,29 +9,33 @@ from dataclasses import dataclass, replace
 
 from tuner import __version__
 from tuner.assemble import open_bench
-from tuner.commands import conclusion_now
 from tuner.domain.cost import required_rps
 from tuner.domain.errors import BudgetRefused, InfeasibleConfiguration, LockUnusable
 from tuner.domain.events import Event
-from tuner.domain.recommendation import Proven
+from tuner.domain.recommendation import NothingFeasible
 from tuner.domain.slo import Verdict
-from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
 from tuner.domain.trial import Trial
 from tuner.gate.check import cost_metric, slo_verdicts
-from tuner.gate.cost import Bought, split_cost
+from tuner.gate.cost import Bought, completed, split_cost
 from tuner.gate.fingerprint import (
-    ASKED,
     SERVED_BY,
     Fingerprint,
     differences,
     facts_by_field,
     fingerprint_of,
-    model_identity,
 )
 from tuner.gate.lock import Lock, prices_for
-from tuner.gate.metrics import COST
-from tuner.gate.pairs import Pair, Reading, Side, metric_verdicts, pooled_counts, pooled_tallies, still_open
+from tuner.gate.pairs import (
+    Pair,
+    Reading,
+    Side,
+    lower_bound_note,
+    metric_verdicts,
+    pooled_counts,
+    pooled_tallies,
+    still_open,
+)
 from tuner.gate.result import GateResult, MetricVerdict, Outcome, RunSummary, SloVerdict, outcome_of
 from tuner.gate.sequential import LEAST_PAIRS, MOST_PAIRS, Change
 from tuner.gate.words import spec_diff, summary_of
@@ -46,23 +50,12 @@ from tuner.gate_pairs import (
     most_pairs_within,
     pair_estimate_s,
 )
+from tuner.gate_sides import Sides, sides_of
 from tuner.place import Site
-from tuner.spec_file import load_spec
 
 Tell = Callable[[str], None]
 KEPT_FOR_TEARDOWN = 0.1
 SATURATION_S = 5.0
-REPRODUCED_MODEL = "name the study file of the deployed revision: --deployed FILE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """What is compared: the lock file's spec as a study describes it, and what the study file asks for now."""
-
-    deployed: StudySpec
-    candidate: StudySpec
-    configuration: Configuration
-    replicas: int
 
 
 def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Trial], tell: Tell) -> GateResult:
@@ -70,7 +63,9 @@ def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Tria
 
     Raises LockUnusable, BudgetRefused, InfrastructureError, UsageError, SpecError.
     """
-    sides = _sides(order, lock, spec, history)
+    sides = sides_of(order, lock, spec, history)
+    if isinstance(sides, NothingFeasible):
+        return _nothing_feasible(order, lock, spec, sides.reason)
     plan = PairPlan(saturation_s=SATURATION_S, overload_rps=0.0, seed=spec.search.seed)
     budget = _Budget(order, lock, sides, plan)
     budget.refuse_too_small()
@@ -82,35 +77,6 @@ def verify(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Tria
     return _judged(order, lock, sides, pairs, most)
 
 
-def _sides(order: GateOrder, lock: Lock, spec: StudySpec, history: Sequence[Trial]) -> Sides:
-    """Raises LockUnusable where the deployed spec is not here, or the study asks for something else than the lock."""
-    deployed = spec if order.deployed is None else load_spec(order.deployed)
-    if model_identity(deployed) != lock.fingerprint.model:
-        found = model_identity(deployed)
-        where = order.deployed or order.study
-        raise LockUnusable(
-            f"the lock file is of model {lock.fingerprint.model}, {where} names {found}", hint=REPRODUCED_MODEL
-        )
-    prices = prices_for(spec.pricing, lock.configuration)
-    for asked in (deployed, spec):
-        now = fingerprint_of(asked, lock.configuration, (), prices, tool=__version__)
-        other = [one for one in differences(lock.fingerprint, now, ASKED) if one.field not in order.accepted]
-        then_rps, now_rps = lock.load.target_rps, asked.load.target_rps
-        if other or (then_rps, lock.load.headroom) != (now_rps, asked.headroom):
-            words = [*map(str, other), *([f"load: {then_rps:g} -> {now_rps:g} rps"] if then_rps != now_rps else [])]
-            raise LockUnusable(
-                f"the lock file is of another question: {'; '.join(words) or 'headroom'}",
-                hint="tune anew, and servetune baseline update",
-            )
-    conclusion = conclusion_now(spec, history) if history else None
-    if isinstance(conclusion, Proven):
-        candidate = conclusion.evidence.candidate
-        return Sides(
-            deployed=deployed, candidate=spec, configuration=candidate.configuration, replicas=candidate.replicas
-        )
-    return Sides(deployed=deployed, candidate=spec, configuration=lock.configuration, replicas=lock.spec.replicas)
-
-
 class _Budget:
     """Seconds and money: what is allowed, what pairs are likely to take, and how many of them fit."""
 
@@ -118,9 +84,10 @@ class _Budget:
         replicas = max(lock.spec.replicas, sides.replicas)
         self.pair_s = pair_estimate_s(sides.candidate, plan, lock.overhead_s, replicas=replicas)
         self.first_s = lock.overhead_s + 2.0 * SATURATION_S
+        pricing = completed(sides.candidate.pricing, lock.pricing)
         dearest = max(
-            sides.candidate.pricing.unit_cost_per_hour(configuration)
-            for configuration in (lock.configuration, sides.configuration)
+            replace(pricing, footprint=lock.spec.footprint).unit_cost_per_hour(lock.configuration),
+            pricing.unit_cost_per_hour(sides.configuration),
         )
         self.cost_per_s = dearest / 3600.0
         allowed_s = math.inf if order.max_cost is None else order.max_cost / self.cost_per_s
@@ -238,7 +205,7 @@ def served_by(before: Fingerprint, reading: Reading) -> Fingerprint:
 def _cache(order: GateOrder, lock: Lock, sides: Sides) -> PairCache | None:
     if order.cache_dir is None:
         return None
-    key = cache_key(lock, sides.candidate, sides.configuration, sides.replicas)
+    key = cache_key(lock, sides.deployed, sides.candidate, sides.configuration, sides.replicas)
     return PairCache(order.cache_dir / key, oldest_s=order.cache_age_s)
 
 
@@ -251,18 +218,15 @@ def _judged(order: GateOrder, lock: Lock, sides: Sides, pairs: tuple[Pair, ...],
     carried_rps = _carried_rps(metrics, needed_rps)
     before = Bought(
         configuration=lock.configuration,
+        footprint=lock.spec.footprint,
         replicas=lock.spec.replicas,
         required_rps=needed_rps,
         carried_rps=carried_rps[0] / lock.spec.replicas,
     )
-    after = Bought(
-        configuration=sides.configuration,
-        replicas=sides.replicas,
-        required_rps=needed_rps,
-        carried_rps=carried_rps[1] / sides.replicas,
-    )
+    after = replace(sides.bought(needed_rps), carried_rps=carried_rps[1] / sides.replicas)
     cost = split_cost(before, after, old=lock.pricing, new=sides.candidate.pricing)
-    all_metrics = (*metrics, cost_metric(lock, cost)) if lock.rule(COST).level != "off" else metrics
+    money = cost_metric(lock, cost)
+    all_metrics = metrics if money.level == "off" else (*metrics, money)
     outcome = outcome_of(all_metrics, slos)
     if outcome is not Outcome.FAILED and len(pairs) < LEAST_PAIRS:
         outcome = Outcome.BUDGET
@@ -280,7 +244,11 @@ def _judged(order: GateOrder, lock: Lock, sides: Sides, pairs: tuple[Pair, ...],
         differences=differences(deployed, candidate),
         spec_change=spec_diff(lock, sides.configuration, sides.replicas),
         runs=_runs(pairs),
-        notes=(*((f"reused {reused} of {len(pairs)} pairs from {order.cache_dir}",) if reused else ()),),
+        notes=(
+            *sides.notes,
+            *lower_bound_note(pairs),
+            *((f"reused {reused} of {len(pairs)} pairs from {order.cache_dir}",) if reused else ()),
+        ),
         reproduce=order.reproduce,
         on_inconclusive=order.on_inconclusive,
     )
@@ -328,23 +296,34 @@ def _cannot_serve(order: GateOrder, lock: Lock, sides: Sides, why: str) -> GateR
         requests=0,
         bad=0,
     )
-    prices = prices_for(sides.candidate.pricing, sides.configuration)
+    told = f"the candidate cannot serve: {why}"
+    return replace(_without_pairs(order, lock, sides, told), outcome=Outcome.FAILED, slos=(cannot,))
+
+
+def _nothing_feasible(order: GateOrder, lock: Lock, spec: StudySpec, why: str) -> GateResult:
+    """The study of the candidate showed that none of its configurations can serve: there is nothing to compare."""
+    sides = Sides(deployed=spec, candidate=spec, configuration=lock.configuration, replicas=lock.spec.replicas)
+    return _without_pairs(order, lock, sides, why)
+
+
+def _without_pairs(order: GateOrder, lock: Lock, sides: Sides, why: str) -> GateResult:
+    prices = prices_for(completed(sides.candidate.pricing, lock.pricing), sides.configuration)
     candidate = fingerprint_of(sides.candidate, sides.configuration, (), prices, tool=__version__)
-    fields = tuple(field for field in ("configuration", "model", "load", "slos", "prices"))
+    fields = ("configuration", "model", "runner", "load", "slos", "prices")
     return GateResult(
         mode="verify",
         study=lock.study,
-        outcome=Outcome.FAILED,
-        summary=f"the candidate cannot serve: {why}",
+        outcome=Outcome.NOTHING_FEASIBLE,
+        summary=why,
         metrics=(),
-        slos=(cannot,),
+        slos=(),
         cost=None,
         deployed=lock.fingerprint,
         candidate=candidate,
         differences=differences(lock.fingerprint, candidate, fields),
         spec_change=spec_diff(lock, sides.configuration, sides.replicas),
         runs=(),
-        notes=(),
+        notes=sides.notes,
         reproduce=order.reproduce,
         on_inconclusive=order.on_inconclusive,
     )

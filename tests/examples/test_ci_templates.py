@@ -135,6 +135,32 @@ def test_nothing_in_an_input_is_run(folder: Path):
     assert not any("${{" in script for script in scripts)
 
 
+def test_what_an_earlier_run_left_is_not_taken_for_this_ones(folder: Path):
+    stale = folder / "servetune-gate"
+    stale.mkdir()
+    for path in [stale / "gate.json", stale / "gate.md", stale / "gate.xml", folder / "gate.json", folder / "gate.md"]:
+        path.write_text("passed")
+    gate, comment, verdict = Action(folder, study="study.yaml", lock="nothere.json").run()
+    assert (gate.returncode, comment.returncode, verdict.returncode) == (0, 0, 6)
+    assert list(stale.iterdir()) == []
+    assert not (folder / "calls").exists()
+    assert gitlab(folder, LOCK="nothere.json").returncode == 6
+    assert not (folder / "gate.json").exists()
+    assert not (folder / "gate.md").exists()
+
+
+def test_arguments_may_stand_on_several_lines(folder: Path):
+    words = "--storage sqlite:///other.db\n--openmetrics\nsecond.txt\n"
+    assert Action(folder, study="study.yaml", arguments=words).run()[2].returncode == 0
+    assert (folder / "second.txt").is_file()
+    assert gitlab(folder, ARGUMENTS="--storage sqlite:///other.db\n--on-inconclusive warn").returncode == 0
+
+
+def test_a_comment_that_may_not_be_written_fails_no_build():
+    steps = {step["name"]: step for step in read(CI / "github" / "action.yml")["runs"]["steps"]}
+    assert [name for name, step in steps.items() if step.get("continue-on-error")] == ["Comment"]
+
+
 def gitlab(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     job = read(CI / "gitlab" / "servetune-gate.gitlab-ci.yml")["servetune-gate"]
     return bash("\n".join(job["script"]), folder, job["variables"] | variables)

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.clusters import BASE, IMAGE, cluster, with_base
-from tests.deployables import a_deployable, a_request, an_unproven_answer
+from tests.deployables import BOOK, a_deployable, a_request, an_unproven_answer
 from tuner.assemble_export import FORMATS, OwnFiles, export
 from tuner.cli_export import FormatChoice
 from tuner.domain.cost import Footprint, Pricing
 from tuner.domain.errors import UsageError
+from tuner.domain.space import Configuration
 from tuner.manifests.cluster.base_pod import base_pod
 from tuner.manifests.exports.production import production_objects
 from tuner.manifests.plain import PlainObject, object_at, text_at
@@ -187,3 +188,27 @@ def test_a_head_of_comments_keeps_a_text_readable():
         text = str(export(kind, a_request()).content)
         assert all(parse_yaml(part.encode(), kind).problems == () for part in text.split("---\n")[1:])
         assert all(line.startswith("# ") for line in text.split("---\n", maxsplit=1)[0].splitlines())
+
+
+def test_a_model_file_served_here_is_exported_with_all_it_was_served_with():
+    of = a_deployable({"cpu_cores": 2}, runner="local", cluster=None, pricing=Pricing(book=BOOK, footprint=Footprint()))
+    done = export("config-pbtxt", a_request(of))
+    text = str(done.content)
+    assert "max_batch_size: 1\n" in text
+    assert "count: 1\n" in text
+    assert 'key: "intra_op_thread_count"\n  value {\n    string_value: "1"' in text
+    assert any("measured with the Python backend" in note for note in done.notes)
+    assert any("of another, write 0" in note for note in done.notes)
+    tuned = replace(of, configuration=Configuration.of({"max_batch_size": 8, "instances": 2, "intra_op_threads": 4}))
+    done = export("config-pbtxt", a_request(tuned))
+    assert "max_batch_size: 8\n" in str(done.content)
+    assert "count: 2\n" in str(done.content)
+    assert not any("write 0" in note for note in done.notes)
+
+
+def test_a_fixed_batch_dimension_in_the_own_config_stays_and_clusters_are_as_they_were():
+    own = OwnFiles(config_pbtxt='name: "resnet50"\nplatform: "onnxruntime_onnx"\nmax_batch_size: 0\n')
+    of = a_deployable({"cpu_cores": 2}, runner="local", cluster=None, pricing=Pricing(book=BOOK, footprint=Footprint()))
+    assert "max_batch_size: 1" not in str(export("config-pbtxt", a_request(of, own=own)).content)
+    with pytest.raises(UsageError, match="none of the study's knobs"):
+        export("config-pbtxt", a_request(a_deployable({"cpu_cores": 2})))

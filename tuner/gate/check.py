@@ -18,6 +18,7 @@ from tuner.gate.lock import Lock, prices_for
 from tuner.gate.metrics import COST, metric_named
 from tuner.gate.result import GateResult, MetricVerdict, OnInconclusive, Outcome, SloVerdict, outcome_of
 from tuner.gate.sequential import Change
+from tuner.gate.words import remark
 
 CAPACITY_HINT = "measure it: servetune gate --retune"
 # What may differ between the lock file and today without the stored measurements saying nothing any more.
@@ -148,33 +149,46 @@ def cost_verdicts(lock: Lock, spec: StudySpec, needed_rps: float) -> tuple[CostS
     then_rps = required_rps(lock.load.target_rps, lock.load.headroom)
     replicas = max(lock.spec.replicas, replicas_at_least(needed_rps, carried_rps))
     before = Bought(
-        configuration=lock.configuration, replicas=lock.spec.replicas, required_rps=then_rps, carried_rps=carried_rps
+        configuration=lock.configuration,
+        footprint=lock.spec.footprint,
+        replicas=lock.spec.replicas,
+        required_rps=then_rps,
+        carried_rps=carried_rps,
     )
     after = replace(before, replicas=replicas, required_rps=needed_rps)
     new = replace(lock.pricing, book=spec.pricing.book)
     split = split_cost(before, after, old=lock.pricing, new=new)
-    by_load = (replicas - lock.spec.replicas) * lock.pricing.unit_cost_per_hour(lock.configuration)
-    return split, cost_metric(lock, split, by_load=by_load)
+    return split, cost_metric(lock, split, by_load=cost_of_load(lock, needed_rps))
+
+
+def cost_of_load(lock: Lock, needed_rps: float) -> float:
+    """What the locked spec would cost more per hour at the prices of then, to carry so much: whole replicas of it."""
+    then_rps = required_rps(lock.load.target_rps, lock.load.headroom)
+    carried_rps = max(lock.capacity.passed_rps, then_rps / lock.spec.replicas)
+    more = max(0, replicas_at_least(needed_rps, carried_rps) - lock.spec.replicas)
+    return more * lock.pricing.unit_cost_per_hour(lock.configuration)
 
 
 def cost_metric(lock: Lock, split: CostSplit, *, by_load: float = 0.0) -> MetricVerdict:
     """The cost at the prices of the lock file, against its margin and against the limit, where there is one.
 
     It is exact: there is nothing to be uncertain about. What more load costs (`by_load`) is no release's fault, but
-    counts against the limit.
+    counts against the limit. What is dearer at the prices of then only, prices made cheaper: that is no regression.
+    The limit holds whatever the rule says.
     """
     metric, rule = metric_named(COST), lock.rule(COST)
     at_old_prices = split.after - split.prices
     shift = (at_old_prices - by_load) / split.before - 1.0
+    shift_today = split.after / split.before_today - by_load / split.before - 1.0
     waiver = next((waiver for waiver in lock.waivers if waiver.metric == COST), None)
     over = lock.max_hourly_cost is not None and at_old_prices > lock.max_hourly_cost * (1.0 + 1e-9)
-    worse = shift > rule.margin + 1e-9 or over
+    worse = min(shift, shift_today) > rule.margin + 1e-9 or over
     better = shift < -1e-9
     return MetricVerdict(
         metric=COST,
         title=metric.title,
         unit=f"{split.currency}/h",
-        level=rule.level,
+        level="error" if over else rule.level,
         change=Change.REGRESSION if worse else Change.IMPROVEMENT if better else Change.SAME,
         deployed=split.before,
         candidate=at_old_prices,
@@ -206,7 +220,8 @@ def _notes(lock: Lock, cost: CostSplit, load: SloVerdict, needed_rps: float) -> 
 
 def _summary(outcome: Outcome, slos: Sequence[SloVerdict], load: SloVerdict, cost: MetricVerdict) -> str:
     if outcome is Outcome.PASSED:
-        return "the locked spec still meets its limits"
+        dearer = f", but costs more ({remark(cost)})" if cost.change is Change.REGRESSION else ""
+        return f"the locked spec still meets its limits{dearer}"
     broken = [slo.slo for slo in (*slos, load) if slo.verdict is Verdict.FAIL]
     if outcome is Outcome.FAILED:
         return "; ".join([*(f"breaks {slo}" for slo in broken), *(["costs more"] if cost.blocks else [])])

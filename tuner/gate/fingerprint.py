@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tuner.domain.cost import Price
+from tuner.domain.errors import UsageError
 from tuner.domain.slo import Slo
 from tuner.domain.space import Configuration
 from tuner.domain.spec import StudySpec
@@ -27,7 +28,8 @@ BY_FACTS = {
     "machine": MACHINE_FACTS,
 }
 # Narrowest first: the first one that differs is named when something got worse.
-FIELDS = ("configuration", "model", *BY_FACTS, "load", "slos", "prices", "tool")
+FIELDS = ("configuration", "model", "runner", *BY_FACTS, "load", "slos", "prices", "tool")
+MEASURED_ON = ("local", "simulated")
 ASKED = ("load", "slos")
 SERVED_BY = tuple(BY_FACTS)
 
@@ -38,6 +40,7 @@ class Fingerprint:
 
     configuration: str
     model: str
+    runner: str
     engine: str
     server: str
     driver: str
@@ -76,6 +79,7 @@ def fingerprint_of(
     return Fingerprint(
         configuration=str(configuration),
         model=model_identity(spec),
+        runner=runner_text(spec),
         load=load_digest(spec),
         slos=slo_text(spec.slos),
         prices=price_digest(prices),
@@ -97,6 +101,23 @@ def model_identity(spec: StudySpec) -> str:
     if spec.model.digest:
         return f"{spec.model.name} {spec.model.digest}"
     return f"{spec.model.name} simulated {_digest([list(option) for option in spec.runner.options])}"
+
+
+def runner_text(spec: StudySpec) -> str:
+    """What serves beside the knobs: the runner's own options, and what one replica occupies."""
+    footprint = spec.pricing.footprint
+    options = f"options {_digest([list(option) for option in spec.runner.options])}, " if spec.runner.options else ""
+    gpu = f", {footprint.gpu_memory_share:g} of a {footprint.gpu_type}" if footprint.gpu_type else ""
+    return f"{options}{footprint.cpu_cores:g} cores, {footprint.memory_gib:g} GiB{gpu}"
+
+
+def refuse_unknown_place(spec: StudySpec) -> None:
+    """Raises UsageError on a cluster: no field of the fingerprint says which image and node settings served there."""
+    if spec.runner.kind not in MEASURED_ON:
+        raise UsageError(
+            f"the gate cannot tell two deployments of runner {spec.runner.kind} apart",
+            hint="it measures with the runners local and simulated only",
+        )
 
 
 def load_digest(spec: StudySpec) -> str:

@@ -14,21 +14,28 @@ from tuner.domain.slo import PERCENT, Tally, Verdict, judge, pool
 from tuner.gate.lock import Lock, Waiver
 from tuner.gate.metrics import MEASURED, Metric, allowed_worsening, shown_change, worsening
 from tuner.gate.result import MetricVerdict
-from tuner.gate.sequential import Change, Decision, Series, coefficient_of_variation, decide
+from tuner.gate.sequential import Change, Decision, Series, coefficient_of_variation, decide, mean_and_error
 
 Side = Literal["deployed", "candidate"]
 ERRATIC_CV = 0.10
+LEAST_TO_SCATTER = 2
+# A server that finishes this share of what is offered was not brought to its limit.
+SATURATED_BELOW = 0.95
 GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One fresh deployment of one side: a figure for each metric that was seen, and the evidence on the SLOs."""
+    """One fresh deployment of one side: a figure for each metric that was seen, and the evidence on the SLOs.
+
+    Not `saturated`: nearly all of the overload was carried too, so that the capacity is a lower bound.
+    """
 
     figures: tuple[tuple[str, float], ...]
     tallies: tuple[Tally, ...]
     counts: LatencyCounts
     facts: tuple[tuple[str, str], ...]
+    saturated: bool = True
 
     def figure(self, metric: str) -> float | None:
         return dict(self.figures).get(metric)
@@ -73,7 +80,13 @@ def reading_of(
     gpu = at_target.telemetry.gpu
     if gpu is not None and gpu.memory_peak_bytes is not None:
         figures["gpu_memory_gib"] = gpu.memory_peak_bytes / GIB
-    return Reading(figures=tuple(figures.items()), tallies=at_target.tallies, counts=counts, facts=facts)
+    return Reading(
+        figures=tuple(figures.items()),
+        tallies=at_target.tallies,
+        counts=counts,
+        facts=facts,
+        saturated=saturated.answered_rps < SATURATED_BELOW * saturated.offered_rps,
+    )
 
 
 def pooled_tallies(pairs: Sequence[Pair], side: Side) -> tuple[Tally, ...]:
@@ -87,6 +100,14 @@ def pooled_counts(pairs: Sequence[Pair], side: Side) -> LatencyCounts:
 
 def _readings(pairs: Sequence[Pair], side: Side) -> list[Reading]:
     return [pair.deployed if side == "deployed" else pair.candidate for pair in pairs]
+
+
+def lower_bound_note(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """That the candidate's capacity is a lower bound, where some overload did not bring it to its limit."""
+    count = sum(not pair.candidate.saturated for pair in pairs)
+    if not count:
+        return ()
+    return (f"in {count} of {len(pairs)} pairs the candidate carried all it was sent: its capacity is at least that",)
 
 
 def figures(pairs: Sequence[Pair], side: Side, metric: str) -> list[float]:
@@ -127,8 +148,10 @@ def _series(metric: Metric, pairs: Sequence[Pair], lock: Lock) -> Series:
 def _verdict(metric: Metric, pairs: Sequence[Pair], lock: Lock, decision: Decision) -> MetricVerdict:
     rule = lock.rule(metric.name)
     deployed, candidate = figures(pairs, "deployed", metric.name), figures(pairs, "candidate", metric.name)
-    # Of the deployed side only: that a candidate is unsteady is no excuse for it.
     cv = coefficient_of_variation(deployed) if metric.ratio else 0.0
+    if decision.change is Change.REGRESSION and metric.ratio:
+        # What pairs prove is excused by noise within pairs only; an open question is one of all the noise.
+        cv = _scatter(deployed, _series(metric, pairs, lock).worse)
     ends = sorted(shown_change(metric, worse) for worse in (decision.low, decision.high))
     return MetricVerdict(
         metric=metric.name,
@@ -148,6 +171,18 @@ def _verdict(metric: Metric, pairs: Sequence[Pair], lock: Lock, decision: Decisi
         erratic=cv > ERRATIC_CV,
         waived_by=_waived_by(metric, decision, lock.waivers),
     )
+
+
+def _scatter(deployed: Sequence[float], log_ratios: Sequence[float]) -> float:
+    """How much deployments of the same spec differ, as a share.
+
+    Of the deployed side only, for that a candidate is unsteady is no excuse for it; and no more than what is left of it
+    within pairs, for a machine that drifts takes both sides along. A ratio holds the spread of two deployments.
+    """
+    if len(log_ratios) < LEAST_TO_SCATTER:
+        return 0.0
+    _, error = mean_and_error(log_ratios)
+    return min(coefficient_of_variation(deployed), error * math.sqrt(len(log_ratios) / 2.0))
 
 
 def _typical(metric: Metric, values: Sequence[float]) -> float:

@@ -124,5 +124,19 @@ def summary_of(outcome: Outcome, metrics: Sequence[MetricVerdict], slos: Sequenc
         case Outcome.BUDGET:
             return "the budget ended before there were enough pairs"
         case _:
-            better = [metric.metric for metric in metrics if metric.change is Change.IMPROVEMENT]
-            return f"better in {', '.join(better)}" if better else "nothing got worse by more than its margin"
+            return _passed(metrics)
+
+
+def _passed(metrics: Sequence[MetricVerdict]) -> str:
+    """What got worse and does not block is said first, then what nobody can tell."""
+    worse = [
+        f"{metric.metric} got worse ({remark(metric)})" for metric in metrics if metric.change is Change.REGRESSION
+    ]
+    unknown = [metric.metric for metric in metrics if metric.change is Change.INCONCLUSIVE]
+    better = [metric.metric for metric in metrics if metric.change is Change.IMPROVEMENT]
+    parts = [
+        *([f"nothing blocks, but {', '.join(worse)}"] if worse else []),
+        *([f"too noisy to judge: {', '.join(unknown)}"] if unknown else []),
+        *([f"better in {', '.join(better)}"] if better else []),
+    ]
+    return "; ".join(parts) or "nothing got worse by more than its margin"

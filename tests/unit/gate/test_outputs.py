@@ -20,6 +20,7 @@ from tuner.domain.slo import Verdict
 from tuner.gate.fingerprint import Difference
 from tuner.gate.result import GateResult, Outcome, RunSummary, outcome_of
 from tuner.gate.sequential import Change
+from tuner.gate.words import summary_of
 from tuner.gate_document import gate_json, gate_schema
 from tuner.gate_outputs import gate_text
 
@@ -97,10 +98,30 @@ def test_annotations_cannot_be_broken_out_of_and_the_worst_come_first():
 
 
 def test_the_comment_is_found_again_by_its_marker_and_is_one_line_when_green():
-    red, green = a_result(), a_result(outcome=Outcome.PASSED, summary="nothing got worse")
+    red, green = (
+        a_result(),
+        a_result(outcome=Outcome.PASSED, summary="nothing got worse", metrics=(a_metric(change=Change.SAME),)),
+    )
     assert comment(red).splitlines()[0] == comment(green).splitlines()[0] == marker(red)
     assert len(comment(green).splitlines()) == 2
-    assert marker(a_result(study="another")) != marker(red)
+    assert len({marker(one) for one in (red, a_result(study="another"), a_result(mode="check"))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        (ERRATIC, "nothing blocks, but saturated_rps got worse (too noisy to block (CV 30%))"),
+        (WARNED, "nothing blocks, but latency_p95_ms got worse (warns only)"),
+        (a_metric(waived_by="ada"), "nothing blocks, but saturated_rps got worse (waived by ada)"),
+        (replace(OPEN, erratic=True), "too noisy to judge: saturated_rps"),
+    ],
+)
+def test_what_got_worse_and_does_not_block_is_told_and_shown(metric, said):
+    calm = a_metric(change=Change.SAME)
+    assert summary_of(Outcome.PASSED, (metric, calm), ()) == said
+    assert summary_of(Outcome.PASSED, (calm,), ()) == "nothing got worse by more than its margin"
+    text = comment(a_result(outcome=Outcome.PASSED, summary=said, metrics=(metric, calm)))
+    assert "| Metric |" in text
 
 
 def test_a_comment_that_would_be_too_long_loses_its_middle():

@@ -3,11 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tuner.domain.deployable import Deployable
 from tuner.domain.errors import UsageError
+from tuner.domain.space import Configuration
 from tuner.manifests.config_pbtxt import dynamic_batching, scheduling
 from tuner.manifests.exports.production import CONFIG_KNOBS
+
+BY_THE_PYTHON_BACKEND = (
+    "measured with the Python backend, which ran ONNX Runtime so: Triton's own backend for ONNX was not measured"
+)
+FREE_BATCH = "max_batch_size 1 is what a model with a free batch dimension was measured with: of another, write 0"
+# What the local runner serves a bare model file with, where the study does not tune it.
+LOCAL_SETTINGS = {"max_batch_size": 1, "instances": 1, "intra_op_threads": 1}
+
+
+def as_served(of: Deployable) -> Deployable:
+    """With what the local runner set by itself: a file that leaves it out would be served by Triton's own defaults."""
+    if not _bare_file(of):
+        return of
+    return replace(of, configuration=Configuration.of(LOCAL_SETTINGS | of.configuration.as_dict()))
+
+
+def serving_notes(of: Deployable) -> tuple[str, ...]:
+    """What the file alone does not tell of how its values were measured."""
+    if not _bare_file(of):
+        return ()
+    return (BY_THE_PYTHON_BACKEND,) if "max_batch_size" in of.configuration else (BY_THE_PYTHON_BACKEND, FREE_BATCH)
+
+
+def _bare_file(of: Deployable) -> bool:
+    return of.runner == "local" and bool(of.model.path)
 
 
 def backend_parameters(of: Deployable) -> tuple[tuple[str, str], ...]:
