@@ -17,6 +17,7 @@ import psutil
 from load_profiles.locust_generator import plan_of
 from load_profiles.packed_samples import unpack_run
 from tuner.domain.deployment import Deployment
+from tuner.domain.errors import TransientFailure
 from tuner.domain.load import LoadProfile, LoadRun
 
 ENDS_WITHIN_S = 180.0
@@ -75,10 +76,10 @@ class Master:
         assert rest[-1] == {"event": "finished", "size_bytes": len(packed), "sha256": digest}
         return unpack_run(packed, self.profile)
 
-    def failure(self) -> dict:
-        """What it says when it ends without a result."""
+    def failure(self, exit_code: int = TransientFailure.exit_code) -> dict:
+        """What it says when it ends without a result, and with the error's exit code."""
         *_, last = self.events()
-        assert self.process.wait(ENDS_WITHIN_S) == 1
+        assert self.process.wait(ENDS_WITHIN_S) == exit_code
         assert not self.result.exists()
         return last
 

@@ -22,7 +22,7 @@ from tests.servers.behaviour import Behaviour, deployment_at, serving
 from tuner.domain.arrival_kinds import Arrivals, Steps
 from tuner.domain.arrivals import intended_starts_s
 from tuner.domain.deployment import Deployment, Telemetry
-from tuner.domain.errors import TransientFailure, UsageError
+from tuner.domain.errors import TargetRefused, TransientFailure, UsageError
 from tuner.domain.load import LoadProfile, LoadRun
 from tuner.domain.measurement import Doubt, measure
 from tuner.domain.slo import Slo
@@ -280,7 +280,7 @@ def test_a_worker_refuses_a_target_that_it_was_not_allowed(tmp_path: Path, deplo
         master(tmp_path, target, a_profile(), 1) as (one, address),
         crew(address, 1, "--allow-target", "x:1") as workers,
     ):
-        failure = one.failure()
+        failure = one.failure(TargetRefused.exit_code)
         code, errors = outcome(workers[0])
     assert failure["error"] == "TargetRefused"
     assert "may not put load on 192.0.2.1:8000" in failure["message"]
