@@ -97,22 +97,24 @@ def remove_cluster_leftovers(
     for study in dict.fromkeys(one.study if isinstance(one, LeaseLeft) else one.trial.study for one in found):
         mine = [one for one in found if study == (one.study if isinstance(one, LeaseLeft) else one.trial.study)]
         with suppress(HeldByAnother):
-            _remove_of_study(api, namespace, study, mine, clock, lease_s=lease_s)
-            removed += mine
+            removed += _remove_of_study(api, namespace, study, mine, clock, lease_s=lease_s)
     return tuple(removed)
 
 
 def _remove_of_study(
     api: KubernetesApi, namespace: str, study: str, found: Sequence[ClusterLeftover], clock: Clock, *, lease_s: float
-) -> None:
+) -> Sequence[ClusterLeftover]:
+    """What was removed."""
     trials = [one for one in found if isinstance(one, TrialLeft)]
     live = _living(api, namespace, study)
     if live:
         # Of a holder before the one who lives. One who seemed gone when we looked may have renewed since.
-        _remove_trials(api, [one for one in trials if _maker(one.owner) not in live], clock)
-        return
+        left = [one for one in trials if _maker(one.owner) not in live]
+        _remove_trials(api, left, clock)
+        return left
     with holding(api, namespace=namespace, study=study, lease_s=lease_s, clock=clock, tell=told_nobody, who="clean-"):
         _remove_trials(api, trials, clock)
+    return found
 
 
 def remove_earlier_trials(api: KubernetesApi, namespace: str, study: str, lease: ClusterLease, clock: Clock) -> None:
