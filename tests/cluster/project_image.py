@@ -60,6 +60,8 @@ def missing_builder() -> str:
     absent = [name for name in ("debootstrap", "uv") if not shutil.which(name)]
     if sys.version_info[:2] != (3, 11):
         absent.append("Python 3.11, which Debian 12 has,")
+    if not _mirror():
+        absent.append("debian.sources in /etc/apt")
     return f"no {', '.join(absent)} to build the project's image with" if absent else ""
 
 
@@ -122,11 +124,10 @@ def _useful(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def _mirror() -> str:
-    """Where this machine has its own packages from."""
+    """Where this machine has its own packages from; empty: nowhere."""
     sources = Path("/etc/apt/sources.list.d/debian.sources")
     lines = sources.read_text().splitlines() if sources.exists() else []
-    stated = (line.split()[1] for line in lines if line.startswith("URIs:"))
-    return next(stated, "http://deb.debian.org/debian")
+    return next((line.split()[1] for line in lines if line.startswith("URIs:")), "")
 
 
 def _wheels(archive: tarfile.TarFile) -> None:
